@@ -1,0 +1,135 @@
+/* broker.h: topics, partitions and the things that are known by name. One broker owns one data directory. Design and files on disk:
+ * broker.c, docs/format/data-directory.md.
+ *
+ * Thread: the shard's loop thread, except where said. Callbacks run on the loop, never inside the call that registered them.
+ * The broker event-sources itself: topics and definitions are records of the internal topic `_weir_meta`, committed offsets and
+ * groups of `__consumer_offsets` (Kafka's own record layouts); both are rewritten in full (snapshot, then trim) when they have grown.
+ *
+ * B1  A topic that was reported created is usable at once by every door and survives a crash.
+ * B2  An append is acknowledged (append_wait.done) only when it is durable, in sync mode.
+ * B3  Producer ids are never handed out twice, also across crashes.
+ * B4  Names are checked here, whichever door they come through. */
+#ifndef WEIR_BROKER_BROKER_H
+#define WEIR_BROKER_BROKER_H
+
+#include "base/batch.h"
+#include "log/log.h"
+#include "sys/sys.h"
+
+struct broker;
+struct topic;
+struct partition;
+
+enum durability { DURABILITY_SYNC, DURABILITY_INTERVAL, DURABILITY_OS };
+struct broker_options {
+    const char     *data_dir;            /* created when missing */
+    enum durability durability;
+    int64_t         interval_ms;         /* of DURABILITY_INTERVAL */
+    int32_t         default_partitions;  /* 0: 1 */
+    bool            no_auto_create;
+    uint64_t        segment_bytes;       /* 0: default */
+    int64_t         retention_ms, retention_bytes; /* 0: 7 days; unbounded. Negative: for ever */
+    uint32_t        batch_bytes_max;     /* 0: LIMIT_BATCH_BYTES_DEFAULT */
+    int64_t         group_initial_delay_ms; /* first rebalance of an empty group; < 0: 0; 0: default 500 */
+    int64_t         offsets_retention_ms;   /* 0: 7 days */
+};
+/* Takes the directory's lock, recovers everything. ERR_BUSY: another process has it. ERR_UNSUPPORTED: newer format, untouched.
+ * Partitions with rot open read-only and are reported to the diag. `sys` is borrowed. */
+MUST_USE enum err_code broker_open(struct broker **out, const struct sys *sys, const struct broker_options *o, struct err *e);
+/* Syncs and checkpoints everything, fails what waits with ERR_CLOSED, frees. Blocks for the disk. NULL is harmless. */
+void broker_close(struct broker *b);
+/* For a crash test: frees memory without touching the disk. */
+void broker_abandon(struct broker *b);
+
+const char *broker_cluster_id(const struct broker *b); /* 22 characters, made once per data directory */
+int32_t     broker_epoch(const struct broker *b);      /* leader epoch: rises with every open */
+const struct broker_options *broker_options(const struct broker *b); /* with defaults filled in */
+const struct sys            *broker_sys(const struct broker *b);
+
+/* ---- topics ---- */
+struct topic_config { /* per topic; 0: the broker's default */
+    int64_t  retention_ms, retention_bytes; /* negative: for ever */
+    uint64_t segment_bytes;
+    uint32_t batch_bytes_max;
+    bool     compact;         /* stored and shown; compaction itself is not in this version */
+    bool     log_append_time; /* message.timestamp.type */
+};
+/* Names: 1..LIMIT_TOPIC_NAME_LEN_MAX of [A-Za-z0-9._-], not "." or "..". Names starting with "__" or "_weir" are internal: created
+ * by the broker only (ERR_DENIED). Blocks until durable. ERR_EXISTS, ERR_INVALID, ERR_LIMIT, ERR_NO_SPACE. */
+MUST_USE enum err_code topic_create(struct broker *b, struct bytes name, int32_t n_partitions, const struct topic_config *c,
+                                    struct topic **out, struct err *e);
+/* Validates as topic_create would, creates nothing. */
+MUST_USE enum err_code topic_create_check(struct broker *b, struct bytes name, int32_t n_partitions, struct err *e);
+/* Existing, or created with defaults when auto-creation is on and the name allows it. */
+MUST_USE enum err_code topic_find_or_create(struct broker *b, struct bytes name, struct topic **out, struct err *e);
+struct topic *topic_find(struct broker *b, struct bytes name);                /* NULL: none */
+struct topic *topic_find_id(struct broker *b, const uint8_t id[16]);
+struct topic *topic_next(struct broker *b, uint32_t *pos);                    /* in creation order; *pos from 0; internal ones too */
+/* Everything waiting on it fails with ERR_NOT_FOUND; readers' slices stay valid. Blocks until durable. */
+MUST_USE enum err_code topic_delete(struct broker *b, struct topic *t, struct err *e);
+struct bytes topic_name(const struct topic *t);
+const uint8_t *topic_uuid(const struct topic *t); /* 16 bytes, never zero, new at re-creation */
+bool         topic_is_internal(const struct topic *t);
+int32_t      topic_partition_count(const struct topic *t);
+const struct topic_config *topic_config(const struct topic *t); /* with defaults filled in */
+struct partition *topic_partition(const struct topic *t, int32_t index); /* NULL: out of range */
+
+/* ---- append ---- */
+/* Caller's memory; stays until done or append_cancel. */
+struct append_wait {
+    void (*done)(struct append_wait *w, enum err_code rc); /* ERR_NONE: durable. On the loop */
+    struct list link;
+    int64_t     upto; /* the broker's */
+};
+struct append_result {
+    int64_t base_offset, log_append_time_ms /* -1: CreateTime */, log_start_offset;
+    bool    is_duplicate;
+    bool    is_durable; /* nothing to wait for: `wait` was not queued */
+};
+/* One record batch as a client sent it: checked (shape, CRC, counts, size, timestamp, no control, not transactional, codec known),
+ * deduplicated, stamped in place and appended. `wait` NULL: do not wait (acks=0). A duplicate of a batch that is not durable yet
+ * waits as the original does. Errors: ERR_CORRUPT, ERR_TOO_LARGE, ERR_INVALID (record), ERR_SEQUENCE, ERR_FENCED, ERR_TIMESTAMP,
+ * ERR_UNSUPPORTED (codec), ERR_NO_SPACE, ERR_STOPPED: nothing was appended and wait is not queued. */
+MUST_USE enum err_code partition_append(struct partition *p, uint8_t *batch, size_t len, struct append_wait *wait,
+                                        struct append_result *out, struct err *e);
+void append_cancel(struct append_wait *w);
+
+/* ---- read ---- */
+int64_t partition_log_start(const struct partition *p);      /* any thread */
+int64_t partition_high_watermark(const struct partition *p); /* any thread */
+struct log *partition_log(struct partition *p);
+struct topic *partition_topic(const struct partition *p);
+int32_t partition_index(const struct partition *p);
+/* log_read up to the high watermark. Any thread that holds the topic alive (doors: the shard; ports: their handle). */
+MUST_USE enum err_code partition_read(struct partition *p, int64_t offset, size_t max_bytes, struct log_slice *out, struct err *e);
+/* Timestamp -> offset with record precision (decompresses one batch). None: *offset = -1, *ts = -1. */
+MUST_USE enum err_code partition_offset_for_time(struct partition *p, int64_t ts_ms, int64_t *offset, int64_t *ts, struct err *e);
+MUST_USE enum err_code partition_offset_of_max_time(struct partition *p, int64_t *offset, int64_t *ts, struct err *e);
+/* Woken (once per registration; re-register) when the high watermark passes `beyond`, the log start moves, or the topic is deleted. */
+struct read_wait {
+    void (*wake)(struct read_wait *w); /* on the loop, after the call that moved it */
+    struct list link;
+    int64_t     beyond;
+    struct partition *partition;
+};
+void partition_wait(struct partition *p, struct read_wait *w, int64_t beyond); /* already beyond: wakes on the next loop turn */
+void read_wait_cancel(struct read_wait *w);
+
+/* ---- producer ids ---- */
+MUST_USE enum err_code broker_producer_id_next(struct broker *b, int64_t *id, struct err *e);
+
+/* ---- definitions (streams, flows, ...): durable when the call returns ---- */
+MUST_USE enum err_code broker_define(struct broker *b, const char *kind, struct bytes name, struct bytes text, struct err *e);
+MUST_USE enum err_code broker_undefine(struct broker *b, const char *kind, struct bytes name, struct err *e);
+void broker_definitions(struct broker *b, const char *kind, bool (*fn)(void *arg, struct bytes name, struct bytes text), void *arg);
+
+/* ---- figures, counted since open; for /metrics ---- */
+struct broker_stats {
+    uint64_t batches_in, records_in, bytes_in, bytes_out, duplicates, syncs, sync_ns_total, appends_failed;
+    uint32_t n_topics, n_partitions, n_groups, partitions_stopped;
+    bool     disk_full;
+};
+void broker_stats(const struct broker *b, struct broker_stats *out);
+void broker_count_out(struct broker *b, uint64_t bytes); /* doors report what they sent of the log */
+
+#endif
