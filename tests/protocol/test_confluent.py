@@ -1,0 +1,198 @@
+#!/usr/bin/python3
+"""confluent-kafka (Debian), the Python client over librdkafka. Arguments: BROKER first|second. See run_client.py."""
+import sys
+import threading
+
+try:
+    from confluent_kafka import Consumer, Producer, TopicPartition, OFFSET_BEGINNING
+    from confluent_kafka.admin import AdminClient, NewTopic
+except ImportError:
+    sys.exit(77)
+
+from scenario import CODECS, COUNT, PARTITIONS, key, run, timestamp, value
+from server import until
+
+
+def producer(broker, **more):
+    return Producer({'bootstrap.servers': broker, **{k.replace('_', '.'): v for k, v in more.items()}})
+
+
+def consumer(broker, group, **more):
+    return Consumer({'bootstrap.servers': broker, 'group.id': group, 'auto.offset.reset': 'earliest', 'enable.auto.commit': False,
+                     'session.timeout.ms': 6000, 'heartbeat.interval.ms': 500, **{k.replace('_', '.'): v for k, v in more.items()}})
+
+
+def send(client, topic, tag, count, **more):
+    failures = []
+
+    def delivered(error, message):
+        if error:
+            failures.append(error)
+    for i in range(count):
+        client.produce(topic, value(tag, i), key(i), timestamp=timestamp(i), headers=[('n', b'%d' % i), ('empty', None)],
+                       on_delivery=delivered, **more)
+        client.poll(0)
+    assert client.flush(30) == 0, 'not everything was delivered'
+    assert not failures, failures[0]
+
+
+def read(broker, topic, count, partition=0):
+    """The first `count` messages of a partition, and proof that there is no more."""
+    client = consumer(broker, 'unused', enable_partition_eof=True)
+    client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+    found = []
+    while True:
+        message = client.poll(20)
+        assert message is not None, f'{topic}: only {len(found)} of {count}'
+        if message.error():
+            break
+        found.append(message)
+    client.close()
+    assert len(found) == count, f'{topic}: {len(found)} instead of {count}'
+    return found
+
+
+def check_messages(found, tag):
+    for i, message in enumerate(found):
+        assert message.offset() == i
+        assert message.key() == key(i) and message.value() == value(tag, i), (tag, i)
+        assert message.timestamp()[1] == timestamp(i), message.timestamp()
+        assert message.headers() == [('n', b'%d' % i), ('empty', None)], message.headers()
+
+
+def create(broker, topic, partitions):
+    client = AdminClient({'bootstrap.servers': broker})
+    for future in client.create_topics([NewTopic(topic, partitions, 1)], operation_timeout=10).values():
+        future.result(20)
+    return client
+
+
+def admin(broker):
+    """admin creates, describes, lists and deletes topics"""
+    client = create(broker, 'cf-admin', 3)
+    create(broker, 'cf-gone', 1)
+    topics = client.list_topics(timeout=10).topics
+    assert len(topics['cf-admin'].partitions) == 3 and 'cf-gone' in topics
+    try:
+        create(broker, 'cf-admin', 3)
+        raise AssertionError('created twice')
+    except Exception as error:
+        assert 'TOPIC_ALREADY_EXISTS' in str(error), error
+    for future in client.delete_topics(['cf-gone'], operation_timeout=10).values():
+        future.result(20)
+    until(lambda: 'cf-gone' not in client.list_topics(timeout=10).topics, 'the topic is gone')
+
+
+def codecs(broker):
+    """each codec comes back byte for byte, with key, headers and timestamp"""
+    for codec in CODECS:
+        send(producer(broker, compression_codec=codec, linger_ms=20), 'cf-' + codec, codec, COUNT)
+        check_messages(read(broker, 'cf-' + codec, COUNT), codec)
+
+
+def codecs_again(broker):
+    """each codec is still there after the restart"""
+    for codec in CODECS:
+        check_messages(read(broker, 'cf-' + codec, COUNT), codec)
+
+
+def group_half(broker):
+    """a group reads a part and commits"""
+    create(broker, 'cf-group', 1)
+    send(producer(broker), 'cf-group', 'group', COUNT)
+    client = consumer(broker, 'cf-half')
+    client.subscribe(['cf-group'])
+    for i in range(COUNT // 2):
+        message = client.poll(20)
+        assert message is not None and not message.error() and message.offset() == i
+    client.commit(offsets=[TopicPartition('cf-group', 0, COUNT // 2)], asynchronous=False)
+    client.close()
+
+
+def group_rest(broker):
+    """the committed offset survived the restart: the group goes on there"""
+    client = consumer(broker, 'cf-half')
+    assert client.committed([TopicPartition('cf-group', 0)], timeout=20)[0].offset == COUNT // 2
+    client.subscribe(['cf-group'])
+    for i in range(COUNT // 2, COUNT):
+        message = client.poll(20)
+        assert message is not None and not message.error() and message.offset() == i
+    client.close()
+
+
+class Member(threading.Thread):
+    """One consumer of a group, reading until it is told to stop."""
+
+    def __init__(self, broker, group, topic):
+        super().__init__()
+        self.client, self.topic = consumer(broker, group), topic
+        self.assigned, self.seen, self.stopping = set(), [], threading.Event()
+        self.start()
+
+    def run(self):
+        def assigned(client, partitions):
+            self.assigned = {p.partition for p in partitions}
+
+        def revoked(client, partitions):
+            client.commit(asynchronous=False) if self.seen else None
+            self.assigned = set()
+        self.client.subscribe([self.topic], on_assign=assigned, on_revoke=revoked)
+        while not self.stopping.is_set():
+            message = self.client.poll(0.1)
+            if message is not None and not message.error():
+                self.seen.append((message.partition(), message.offset()))
+        self.client.close()
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
+
+
+def share(broker):
+    """two consumers share a topic, and one takes over when the other leaves"""
+    create(broker, 'cf-shared', PARTITIONS)
+    client = producer(broker)
+    first, second = Member(broker, 'cf-share', 'cf-shared'), Member(broker, 'cf-share', 'cf-shared')
+    try:
+        until(lambda: len(first.assigned) == 2 and len(second.assigned) == 2, 'both have two partitions')
+        assert first.assigned | second.assigned == set(range(PARTITIONS))
+        for partition in range(PARTITIONS):
+            send(client, 'cf-shared', 'shared', 50, partition=partition)
+        until(lambda: len(set(first.seen + second.seen)) == 50 * PARTITIONS, 'everything is read')
+        assert first.seen and second.seen
+        second.stop()
+        until(lambda: len(first.assigned) == PARTITIONS, 'the one that stays has all partitions')
+    finally:
+        first.stop()
+        second.stop()
+
+
+def idempotent(broker):
+    """an idempotent producer stores each message once and in order"""
+    send(producer(broker, enable_idempotence=True, linger_ms=1), 'cf-idempotent', 'idempotent', 1000)
+    check_messages(read(broker, 'cf-idempotent', 1000), 'idempotent')
+
+
+def idempotent_again(broker):
+    """another idempotent producer goes on after the restart"""
+    send(producer(broker, enable_idempotence=True, linger_ms=1), 'cf-idempotent', 'more', 500)
+    found = read(broker, 'cf-idempotent', 1500)
+    check_messages(found[:1000], 'idempotent')
+    assert [m.value() for m in found[1000:]] == [value('more', i) for i in range(500)]
+
+
+def by_time(broker):
+    """offsets are found by time"""
+    client = consumer(broker, 'unused')
+    for i in (0, 1, COUNT // 2, COUNT - 1):
+        found = client.offsets_for_times([TopicPartition('cf-none', 0, timestamp(i) - 1)], timeout=20)[0]
+        assert found.offset == i, (found, i)
+    low, high = client.get_watermark_offsets(TopicPartition('cf-none', 0), timeout=20)
+    assert (low, high) == (0, COUNT)
+    client.close()
+
+
+run('confluent-kafka', {
+    'first': [admin, codecs, by_time, group_half, share, idempotent],
+    'second': [codecs_again, by_time, group_rest, idempotent_again],
+})
