@@ -25,6 +25,9 @@ int32_t producers_last_sequence(const struct producers *p, int64_t producer_id, 
 /* Snapshot file in the log's directory, replaced by rename; `offset` is the first offset it does not cover. A damaged or missing
  * snapshot is ERR_NOT_FOUND: scan the whole log instead. */
 MUST_USE enum err_code producers_save(const struct producers *p, struct fs *fs, const char *dir, int64_t offset, struct err *e);
+/* After a crash the snapshot may be ahead of the log: when *offset > log_end_offset, destroy the state and scan the whole log. */
 MUST_USE enum err_code producers_load(struct producers *p, struct fs *fs, const char *dir, int64_t *offset, struct err *e);
+/* ERR_UNSUPPORTED when the snapshot is of a newer version; ERR_NONE for a missing, damaged or good one. log_open asks it. */
+MUST_USE enum err_code producers_check_version(struct fs *fs, const char *dir, struct err *e);
 
 #endif
