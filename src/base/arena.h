@@ -1,5 +1,5 @@
 /* arena.h: memory with one common end of life. Allocation is a pointer bump; arena_reset() takes everything back and keeps
- * the blocks, so that a steady request path calls no malloc. Not thread-safe: one owner.
+ * the blocks (those above 1 MiB are freed), so that a steady request path calls no malloc. Not thread-safe: one owner.
  * Out of memory is a check failure for small control-plane allocations by design: limits are enforced before. */
 #ifndef WEIR_BASE_ARENA_H
 #define WEIR_BASE_ARENA_H

@@ -1,5 +1,6 @@
 /* buf.h: a growing byte buffer with big-endian, varint and text writers. One owner. Growth doubles; buf_clear keeps the memory.
- * A cap set at init bounds it: writes beyond it set `failed` and are dropped, so that a run of puts needs one test at the end. */
+ * A cap set at init bounds it: writes beyond it set `failed`; that write and all later ones are dropped, so that a run of puts
+ * needs one test at the end and the content is a clean prefix. */
 #ifndef WEIR_BASE_BUF_H
 #define WEIR_BASE_BUF_H
 

@@ -12,8 +12,9 @@ struct civil {
     int32_t weekday;              /* 0 Sunday; output only */
     int32_t yearday;              /* 1..366; output only */
 };
-int64_t civil_days(int32_t year, int32_t month, int32_t day); /* days since 1970-01-01 */
-int64_t civil_to_us(const struct civil *c);
+/* Days since 1970-01-01. Month and day may lie outside of their ranges and carry over: month 13 is the next January. */
+int64_t civil_days(int32_t year, int32_t month, int32_t day);
+int64_t civil_to_us(const struct civil *c); /* fields carry over; saturates at the ends of int64 */
 void    civil_from_us(struct civil *c, int64_t us);
 /* Accepts "YYYY-MM-DD", "YYYY-MM-DD[ T]HH:MM[:SS[.f{1,9}]]" and an optional "Z" or "+HH[:MM]" (applied). Whole input or false. */
 bool civil_parse_us(struct bytes text, int64_t *us_out);

@@ -1,4 +1,4 @@
-/* list.h: intrusive doubly linked list. A node is in at most one list; node_is_linked tells. One owner. */
+/* list.h: intrusive doubly linked list. A node is in at most one list; list_is_linked tells. One owner. */
 #ifndef WEIR_BASE_LIST_H
 #define WEIR_BASE_LIST_H
 

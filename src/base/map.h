@@ -1,5 +1,5 @@
 /* map.h: hash table from byte strings to pointers. Keys are copied. Iteration is in insertion order (deterministic: never
- * pointer or hash order); removing while iterating the current entry is allowed. One owner. */
+ * pointer or hash order); removing the current entry while iterating is allowed, putting is not. One owner. */
 #ifndef WEIR_BASE_MAP_H
 #define WEIR_BASE_MAP_H
 

@@ -23,7 +23,7 @@ uint8_t  reader_u8(struct reader *r);
 uint16_t reader_be16(struct reader *r);
 uint32_t reader_be32(struct reader *r);
 uint64_t reader_be64(struct reader *r);
-/* LEB128 of at most 5 (32 bit) or 10 (64 bit) bytes; overlong or overflowing: failed. */
+/* LEB128 of at most 5 (32 bit) or 10 (64 bit) bytes; longer or overflowing: failed. Padded forms within that are accepted. */
 uint32_t reader_uvarint32(struct reader *r);
 uint64_t reader_uvarint64(struct reader *r);
 int32_t  reader_varint32(struct reader *r); /* zigzag */
