@@ -1,0 +1,784 @@
+/* lib.c: the embedded library: broker, port and engine in the caller's thread, without sockets and without threads.
+ *
+ * The loop is the single-threaded one of sys/sim.h: jobs (fdatasync) run inline, and its time is moved by us: to the real time at
+ * every call, or only by weir_clock_advance with a manual clock. Storage is os_fs, or that world's memory for ":memory:". So a test
+ * with a manual clock is deterministic, and a program that embeds Weir gets no thread it did not start.
+ *
+ * L1  An append returns after its records are durable: the loop is pumped until the broker says so.
+ * L2  A subscription commits its position after the callbacks of a weir_run, never before: a crash delivers again, never skips. */
+#include "app/lib_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/batch.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "base/map.h"
+#include "base/text.h"
+#include "broker/broker.h"
+#include "broker/broker_port.h"
+#include "broker/group.h"
+#include "flow/engine.h"
+#include "sys/os.h"
+#include "sys/sim.h"
+
+#define FLUSH_BYTES (512u << 10) /* of one batch under construction in weir_append_many */
+#define READ_BYTES (1u << 20)
+#define COMMIT_AHEAD_NS (100ull * 1000 * 1000)
+
+struct subscription {
+    struct list   link;
+    char         *name, *topic;
+    weir_event_fn fn;
+    void         *arg;
+    struct topic *opened;
+    int64_t      *next; /* per partition */
+    int32_t       n_partitions;
+    bool          dirty;
+};
+
+/* A batch under construction for one partition of the topic at hand. */
+struct outgoing {
+    struct buf           buf;
+    struct batch_builder builder;
+    bool                 open;
+    int64_t              base_offset;
+};
+
+struct lib_clock {
+    struct clock  clock;
+    struct clock *mono, *wall;
+};
+
+struct weir {
+    struct sim         *sim;
+    struct sys          sys;
+    struct lib_clock    clock;
+    bool                manual;
+    uint64_t            real_start_ns, loop_start_ns;
+    struct broker      *broker;
+    struct port        *port;
+    struct engine      *engine;
+    bool                engine_woken;
+    struct list         subscriptions;
+    struct outgoing    *outgoing;
+    int32_t             n_outgoing;
+    uint32_t            spread; /* partition of the next event without key */
+    struct buf          scratch, message_buf;
+    struct weir_header *headers;
+    size_t              headers_cap;
+    char                message[600];
+};
+
+/* ---- errors ---- */
+
+static int status_of(enum err_code rc)
+{
+    switch (rc) {
+    case ERR_NONE: return WEIR_OK;
+    case ERR_INVALID:
+    case ERR_TOO_LARGE:
+    case ERR_DENIED:
+    case ERR_TIMESTAMP: return WEIR_INVALID;
+    case ERR_NOT_FOUND: return WEIR_NOT_FOUND;
+    case ERR_EXISTS: return WEIR_EXISTS;
+    case ERR_BUSY: return WEIR_BUSY;
+    case ERR_NO_SPACE: return WEIR_NO_SPACE;
+    case ERR_IO: return WEIR_IO;
+    case ERR_CORRUPT: return WEIR_CORRUPT;
+    case ERR_UNSUPPORTED: return WEIR_UNSUPPORTED;
+    case ERR_LIMIT:
+    case ERR_FULL: return WEIR_LIMIT;
+    case ERR_STOPPED: return WEIR_STOPPED;
+    default: return WEIR_FAILED;
+    }
+}
+
+static int fail(weir *w, enum err_code rc, const struct err *e)
+{
+    snprintf(w->message, sizeof w->message, "%s%s%s", e->text, e->hint[0] ? "; " : "", e->hint);
+    return status_of(rc);
+}
+
+WEIR_API const char *weir_errmsg(const weir *w)
+{
+    return w == NULL ? "out of memory" : w->message;
+}
+
+WEIR_API const char *weir_version(void)
+{
+    return WEIR_VERSION;
+}
+
+/* ---- time ---- */
+
+static uint64_t lib_mono_ns(struct clock *c)
+{
+    struct lib_clock *l = CONTAINER_OF(c, struct lib_clock, clock);
+    return l->mono->mono_ns(l->mono);
+}
+
+static int64_t lib_wall_ms(struct clock *c)
+{
+    struct lib_clock *l = CONTAINER_OF(c, struct lib_clock, clock);
+    return l->wall->wall_ms(l->wall);
+}
+
+/* Brings the loop's time up to the real one and runs what is due. */
+static void pump(weir *w)
+{
+    uint64_t now = w->sys.loop->now_ns(w->sys.loop), target = now;
+    if (!w->manual) {
+        struct clock *os = os_clock();
+        target = w->loop_start_ns + (os->mono_ns(os) - w->real_start_ns);
+    }
+    sim_run_until(w->sim, target > now ? target : now);
+}
+
+static void on_engine_wake(void *arg)
+{
+    ((weir *)arg)->engine_woken = true;
+}
+
+/* ---- open, close ---- */
+
+static bool parse_durability(const char *text, struct broker_options *o)
+{
+    if (text == NULL || strcmp(text, "sync") == 0) {
+        o->durability = DURABILITY_SYNC;
+        return true;
+    }
+    if (strcmp(text, "os") == 0) {
+        o->durability = DURABILITY_OS;
+        return true;
+    }
+    if (strncmp(text, "interval:", 9) != 0) return false;
+    o->durability = DURABILITY_INTERVAL;
+    return text_parse_duration_ms(bytes_str(text + 9), &o->interval_ms) && o->interval_ms > 0;
+}
+
+static enum err_code open_all(weir *w, const char *path, const struct weir_options *o, struct err *e)
+{
+    struct broker_options b = {.data_dir = path, .default_partitions = o->default_partitions, .segment_bytes = o->segment_bytes};
+    struct engine_options n = {.wake = on_engine_wake, .wake_arg = w, .bounded = true, .default_partitions = o->default_partitions};
+    struct sim_options    s = {.seed = 1, .wall_start_ms = o->clock_start_ms};
+    bool                  memory = strcmp(path, ":memory:") == 0;
+    enum err_code         rc;
+
+    if (o->default_partitions < 0 || o->default_partitions > LIMIT_PARTITIONS_PER_TOPIC_MAX)
+        return err_set(e, ERR_INVALID, "default_partitions is %d, must be 1 to %d", o->default_partitions,
+                       LIMIT_PARTITIONS_PER_TOPIC_MAX);
+    if (!parse_durability(o->durability, &b))
+        return err_set(e, ERR_INVALID, "durability \"%s\" is not one of sync, interval:<ms>, os", o->durability);
+    rc = sim_create(&w->sim, &s, e);
+    if (rc != ERR_NONE) return rc;
+    w->sys = *sim_sys(w->sim);
+    w->sys.net = NULL;
+    w->clock = (struct lib_clock){{lib_mono_ns, lib_wall_ms}, sim_sys(w->sim)->clock, w->manual ? sim_sys(w->sim)->clock : os_clock()};
+    w->sys.clock = &w->clock.clock;
+    w->sys.rng = os_rng();
+    w->sys.diag = os_diag_create(2, DIAG_WARN);
+    if (memory) {
+        b.data_dir = "/weir";
+        b.durability = DURABILITY_OS; /* memory has no disk to wait for */
+    } else {
+        w->sys.fs = os_fs();
+    }
+    w->real_start_ns = os_clock()->mono_ns(os_clock());
+    w->loop_start_ns = w->sys.loop->now_ns(w->sys.loop);
+    n.commit_interval_ms = o->commit_interval_ms;
+    rc = broker_open(&w->broker, &w->sys, &b, e);
+    if (rc == ERR_NONE) rc = broker_port_create(&w->port, w->broker, w->sys.loop, e);
+    if (rc == ERR_NONE) rc = engine_create(&w->engine, w->port, &n, e);
+    if (rc == ERR_NONE) rc = engine_load(w->engine, e);
+    return rc;
+}
+
+WEIR_API int weir_open(const char *path, const struct weir_options *options, weir **out)
+{
+    struct weir_options o = {0};
+    struct err          e = {0};
+    enum err_code       rc;
+    weir               *w = calloc(1, sizeof *w);
+
+    if (out == NULL) {
+        free(w);
+        return WEIR_INVALID;
+    }
+    *out = w;
+    if (w == NULL) return WEIR_LIMIT;
+    list_init(&w->subscriptions);
+    buf_init(&w->scratch, 0);
+    buf_init(&w->message_buf, 0);
+    if (options != NULL) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+    w->manual = o.manual_clock != 0;
+    if (path == NULL || path[0] == 0) {
+        (void)err_set(&e, ERR_INVALID, "the path of the data directory is empty");
+        return fail(w, ERR_INVALID, &e);
+    }
+    rc = open_all(w, path, &o, &e);
+    return rc == ERR_NONE ? WEIR_OK : fail(w, rc, &e);
+}
+
+static void subscription_free(struct subscription *s)
+{
+    list_remove(&s->link);
+    free(s->name);
+    free(s->topic);
+    free(s->next);
+    free(s);
+}
+
+WEIR_API int weir_close(weir *w)
+{
+    if (w == NULL) return WEIR_OK;
+    while (!list_is_empty(&w->subscriptions))
+        subscription_free(CONTAINER_OF(list_first(&w->subscriptions), struct subscription, link));
+    if (w->engine) engine_destroy(w->engine);
+    if (w->port) broker_port_destroy(w->port);
+    broker_close(w->broker);
+    for (int32_t i = 0; i < w->n_outgoing; i++)
+        buf_deinit(&w->outgoing[i].buf);
+    free(w->outgoing);
+    free(w->headers);
+    buf_deinit(&w->scratch);
+    buf_deinit(&w->message_buf);
+    if (w->sys.diag) os_diag_destroy(w->sys.diag);
+    if (w->sim) sim_destroy(w->sim);
+    free(w);
+    return WEIR_OK;
+}
+
+/* ---- append ---- */
+
+struct lib_wait {
+    struct append_wait wait;
+    bool               answered;
+    enum err_code      rc;
+};
+
+static void on_durable(struct append_wait *wait, enum err_code rc)
+{
+    struct lib_wait *w = CONTAINER_OF(wait, struct lib_wait, wait);
+    w->answered = true;
+    w->rc = rc;
+}
+
+/* Pumps the loop until the broker has answered (L1). */
+static enum err_code wait_durable(weir *w, struct lib_wait *wait, struct err *e)
+{
+    while (!wait->answered) {
+        if (!sim_step(w->sim)) return err_set(e, ERR_STOPPED, "the broker did not answer an append");
+    }
+    return wait->rc == ERR_NONE ? ERR_NONE : err_set(e, wait->rc, "the append could not be made durable: %s", err_name(wait->rc));
+}
+
+static enum err_code outgoing_room(weir *w, int32_t n, struct err *e)
+{
+    struct outgoing *grown;
+    if (n <= w->n_outgoing) return ERR_NONE;
+    grown = realloc(w->outgoing, (size_t)n * sizeof *grown);
+    if (grown == NULL) return err_set(e, ERR_MEMORY, "out of memory");
+    w->outgoing = grown;
+    for (; w->n_outgoing < n; w->n_outgoing++) {
+        w->outgoing[w->n_outgoing] = (struct outgoing){.open = false};
+        buf_init(&w->outgoing[w->n_outgoing].buf, 0);
+    }
+    return ERR_NONE;
+}
+
+static enum err_code flush(weir *w, struct topic *t, struct lib_wait *waits, struct err *e)
+{
+    enum err_code rc = ERR_NONE;
+    int32_t       n = topic_partition_count(t);
+    for (int32_t i = 0; i < n; i++) {
+        struct outgoing     *o = &w->outgoing[i];
+        struct append_result result;
+        waits[i] = (struct lib_wait){.wait = {.done = on_durable}, .answered = true};
+        if (!o->open) continue;
+        o->open = false;
+        if (rc == ERR_NONE) rc = batch_finish(&o->builder, e);
+        if (rc == ERR_NONE) rc = partition_append(topic_partition(t, i), o->buf.ptr, o->buf.len, &waits[i].wait, &result, e);
+        if (rc == ERR_NONE) {
+            waits[i].answered = result.is_durable;
+            o->base_offset = result.base_offset;
+        }
+        buf_clear(&o->buf);
+    }
+    for (int32_t i = 0; i < n; i++) {
+        enum err_code wait_rc = wait_durable(w, &waits[i], rc == ERR_NONE ? e : NULL);
+        if (rc == ERR_NONE) rc = wait_rc;
+    }
+    return rc;
+}
+
+static enum err_code add_event(weir *w, struct topic *t, struct weir_event *ev, int64_t now_ms, bool *full, struct err *e)
+{
+    struct record_header headers[16], *h = headers;
+    struct bytes         key = ev->key ? bytes_of(ev->key, ev->key_size) : BYTES_NULL;
+    struct bytes         value = ev->value ? bytes_of(ev->value, ev->value_size) : BYTES_NULL;
+    int32_t              n = topic_partition_count(t);
+    struct outgoing     *o;
+
+    if (ev->n_headers > ARRAY_LEN(headers))
+        return err_set(e, ERR_LIMIT, "an event has %zu headers; at most %zu are taken", ev->n_headers, ARRAY_LEN(headers));
+    for (size_t i = 0; i < ev->n_headers; i++) {
+        if (ev->headers[i].key == NULL) return err_set(e, ERR_INVALID, "header %zu has no key", i);
+        h[i].key = bytes_str(ev->headers[i].key);
+        h[i].value = ev->headers[i].value ? bytes_of(ev->headers[i].value, ev->headers[i].size) : BYTES_NULL;
+    }
+    if (ev->partition >= n)
+        return err_set(e, ERR_NOT_FOUND, "topic \"%s\" has %d partition(s), there is no %d", ev->topic, (int)n, ev->partition);
+    if (ev->partition < 0) ev->partition = bytes_is_null(key) ? (int)(w->spread++ % (uint32_t)n) : hash_partition(key, n);
+    o = &w->outgoing[ev->partition];
+    if (!o->open) {
+        batch_begin(&o->builder, &o->buf, CODEC_NONE);
+        o->open = true;
+    }
+    ev->offset = o->builder.count;
+    batch_add(&o->builder, ev->timestamp_ms ? ev->timestamp_ms : now_ms, key, value, h, (int32_t)ev->n_headers);
+    *full = batch_size(&o->builder) >= FLUSH_BYTES;
+    return ERR_NONE;
+}
+
+/* Events [0, n) of one topic, in as few batches as fit. *done: how many are stored. */
+static enum err_code append_run(weir *w, struct topic *t, struct weir_event *events, size_t n, size_t *done, struct err *e)
+{
+    struct lib_wait *waits = calloc((size_t)topic_partition_count(t), sizeof *waits);
+    int64_t          now_ms = w->sys.clock->wall_ms(w->sys.clock);
+    enum err_code    rc = waits ? outgoing_room(w, topic_partition_count(t), e) : ERR_MEMORY;
+    size_t           flushed = 0;
+
+    *done = 0;
+    for (size_t i = 0; rc == ERR_NONE && i < n; i++) {
+        bool full = false;
+        rc = add_event(w, t, &events[i], now_ms, &full, e);
+        if (rc != ERR_NONE || (!full && i + 1 < n)) continue;
+        rc = flush(w, t, waits, e);
+        if (rc != ERR_NONE) break;
+        for (; flushed <= i; flushed++)
+            events[flushed].offset += w->outgoing[events[flushed].partition].base_offset;
+        *done = flushed;
+    }
+    for (int32_t i = 0; i < w->n_outgoing; i++) {
+        if (w->outgoing[i].open) buf_clear(&w->outgoing[i].buf);
+        w->outgoing[i].open = false;
+    }
+    free(waits);
+    return rc;
+}
+
+WEIR_API int weir_append_many(weir *w, struct weir_event *events, size_t n, size_t *n_done)
+{
+    struct err    e = {0};
+    enum err_code rc = ERR_NONE;
+    size_t        at = 0, done;
+
+    pump(w);
+    while (rc == ERR_NONE && at < n) {
+        struct topic *t = NULL;
+        size_t        end = at + 1;
+        if (events[at].topic == NULL) {
+            rc = err_set(&e, ERR_INVALID, "event %zu has no topic", at);
+            break;
+        }
+        rc = topic_find_or_create(w->broker, bytes_str(events[at].topic), &t, &e);
+        if (rc != ERR_NONE) break;
+        while (end < n && (events[end].topic == events[at].topic || (events[end].topic && !strcmp(events[end].topic, events[at].topic))))
+            end++;
+        rc = append_run(w, t, events + at, end - at, &done, &e);
+        at += done;
+    }
+    if (n_done != NULL) *n_done = at;
+    return rc == ERR_NONE ? WEIR_OK : fail(w, rc, &e);
+}
+
+WEIR_API int weir_append(weir *w, const char *topic, const void *key, size_t key_size, const void *value, size_t value_size,
+                         int64_t *offset)
+{
+    struct weir_event ev = {.topic = topic, .partition = -1, .key = key, .key_size = key_size, .value = value,
+                            .value_size = value_size};
+    int               rc = weir_append_many(w, &ev, 1, NULL);
+    if (rc == WEIR_OK && offset != NULL) *offset = ev.offset;
+    return rc;
+}
+
+WEIR_API int weir_topic_create(weir *w, const char *topic, int partitions)
+{
+    struct err    e = {0};
+    enum err_code rc;
+    if (topic == NULL) return fail(w, err_set(&e, ERR_INVALID, "the topic has no name"), &e);
+    rc = topic_create(w->broker, bytes_str(topic), partitions, NULL, NULL, &e);
+    return rc == ERR_NONE ? WEIR_OK : fail(w, rc, &e);
+}
+
+/* ---- read ---- */
+
+static bool headers_room(weir *w, size_t n)
+{
+    struct weir_header *grown;
+    if (n <= w->headers_cap) return true;
+    grown = realloc(w->headers, n * sizeof *grown);
+    if (grown == NULL) return false;
+    w->headers = grown;
+    w->headers_cap = n;
+    return true;
+}
+
+static int deliver(weir *w, const char *topic, int32_t partition, const struct record *r, weir_event_fn fn, void *arg)
+{
+    struct bytes         headers = r->headers;
+    struct record_header h;
+    size_t               n = 0;
+    struct weir_event    ev = {.topic = topic, .partition = partition, .offset = r->offset, .timestamp_ms = r->timestamp,
+                               .key = r->key.ptr, .key_size = r->key.len, .value = r->value.ptr, .value_size = r->value.len};
+    if (!headers_room(w, (size_t)r->header_count)) return WEIR_LIMIT;
+    /* Header keys become C strings: the copies live in message_buf for the callback. */
+    buf_clear(&w->message_buf);
+    if (!buf_reserve(&w->message_buf, r->headers.len + (size_t)r->header_count)) return WEIR_LIMIT;
+    while (n < (size_t)r->header_count && record_header_next(&headers, &h)) {
+        w->headers[n] = (struct weir_header){(const char *)w->message_buf.ptr + w->message_buf.len, h.value.ptr, h.value.len};
+        buf_put_bytes(&w->message_buf, h.key);
+        buf_put_u8(&w->message_buf, 0);
+        n++;
+    }
+    ev.headers = w->headers;
+    ev.n_headers = n;
+    return fn(arg, &ev);
+}
+
+/* Delivers [*next, limit) of one partition; *next follows. Stops early with what fn returned. */
+static enum err_code read_partition(weir *w, struct partition *p, const char *topic, int64_t *next, int64_t limit, weir_event_fn fn,
+                                    void *arg, int *fn_rc, struct err *e)
+{
+    *fn_rc = WEIR_OK;
+    while (*next < limit) {
+        struct log_slice slice;
+        struct bytes     rest;
+        enum err_code    rc = partition_read(p, *next, READ_BYTES, &slice, e);
+        if (rc != ERR_NONE) return rc;
+        rest = slice.bytes;
+        if (rest.len == 0) {
+            log_slice_release(&slice);
+            return ERR_NONE;
+        }
+        while (rc == ERR_NONE && *fn_rc == WEIR_OK && rest.len > 0 && *next < limit) {
+            struct batch_view view;
+            struct batch_iter it;
+            struct record     r;
+            bool              more = true;
+            rc = batch_view_parse(&view, rest, e);
+            if (rc == ERR_NONE) rc = batch_iter_init(&it, &view, &w->scratch, e);
+            while (rc == ERR_NONE && *fn_rc == WEIR_OK) {
+                rc = batch_iter_next(&it, &r, &more, e);
+                if (rc != ERR_NONE || !more || r.offset >= limit) break;
+                if (r.offset < *next) continue;
+                *fn_rc = deliver(w, topic, partition_index(p), &r, fn, arg);
+                if (*fn_rc == WEIR_OK) *next = r.offset + 1;
+            }
+            if (rc != ERR_NONE || *fn_rc != WEIR_OK) break;
+            if (!more && *next <= batch_last_offset(&view)) *next = batch_last_offset(&view) + 1;
+            rest = bytes_slice(rest, view.bytes.len, rest.len - view.bytes.len);
+        }
+        log_slice_release(&slice);
+        if (rc != ERR_NONE) return rc;
+        if (*fn_rc != WEIR_OK) return ERR_NONE;
+    }
+    return ERR_NONE;
+}
+
+WEIR_API int weir_read(weir *w, const char *topic, int partition, int64_t from, int64_t limit, weir_event_fn fn, void *arg)
+{
+    struct err        e = {0};
+    struct topic     *t = topic ? topic_find(w->broker, bytes_str(topic)) : NULL;
+    struct partition *p = t ? topic_partition(t, partition) : NULL;
+    enum err_code     rc;
+    int               fn_rc = WEIR_OK;
+
+    pump(w);
+    if (p == NULL) return fail(w, err_set(&e, ERR_NOT_FOUND, "there is no topic \"%s\" with partition %d", topic ? topic : "", partition), &e);
+    if (from < partition_log_start(p)) from = partition_log_start(p);
+    if (limit > partition_high_watermark(p)) limit = partition_high_watermark(p);
+    rc = read_partition(w, p, topic, &from, limit, fn, arg, &fn_rc, &e);
+    return rc == ERR_NONE ? fn_rc : fail(w, rc, &e);
+}
+
+/* ---- subscriptions ---- */
+
+static struct subscription *find_subscription(weir *w, const char *name)
+{
+    for (struct list *n = w->subscriptions.next; n != &w->subscriptions; n = n->next) {
+        struct subscription *s = CONTAINER_OF(n, struct subscription, link);
+        if (strcmp(s->name, name) == 0) return s;
+    }
+    return NULL;
+}
+
+WEIR_API int weir_subscribe(weir *w, const char *name, const char *topic, weir_event_fn fn, void *arg)
+{
+    struct err           e = {0};
+    struct subscription *s;
+    struct topic        *t;
+    enum err_code        rc;
+
+    if (name == NULL || name[0] == 0 || topic == NULL || fn == NULL)
+        return fail(w, err_set(&e, ERR_INVALID, "a subscription needs a name, a topic and a function"), &e);
+    if (find_subscription(w, name)) return fail(w, err_set(&e, ERR_EXISTS, "there is a subscription \"%s\" already", name), &e);
+    rc = topic_find_or_create(w->broker, bytes_str(topic), &t, &e);
+    if (rc != ERR_NONE) return fail(w, rc, &e);
+    s = calloc(1, sizeof *s);
+    if (s == NULL) return fail(w, err_set(&e, ERR_MEMORY, "out of memory"), &e);
+    s->name = strdup(name);
+    s->topic = strdup(topic);
+    s->fn = fn;
+    s->arg = arg;
+    s->opened = t;
+    s->n_partitions = topic_partition_count(t);
+    s->next = calloc((size_t)s->n_partitions, sizeof *s->next);
+    list_push_back(&w->subscriptions, &s->link);
+    if (s->name == NULL || s->topic == NULL || s->next == NULL) {
+        subscription_free(s);
+        return fail(w, err_set(&e, ERR_MEMORY, "out of memory"), &e);
+    }
+    for (int32_t i = 0; i < s->n_partitions; i++) {
+        struct committed_offset o;
+        group_offset(w->broker, bytes_str(name), bytes_str(topic), i, &o);
+        s->next[i] = o.offset >= 0 ? o.offset : partition_log_start(topic_partition(t, i));
+    }
+    return WEIR_OK;
+}
+
+WEIR_API int weir_unsubscribe(weir *w, const char *name)
+{
+    struct err           e = {0};
+    struct subscription *s = name ? find_subscription(w, name) : NULL;
+    if (s == NULL) return fail(w, err_set(&e, ERR_NOT_FOUND, "there is no subscription \"%s\"", name ? name : ""), &e);
+    subscription_free(s);
+    return WEIR_OK;
+}
+
+static enum err_code commit_subscription(weir *w, struct subscription *s, struct err *e)
+{
+    struct offset_commit *offsets = calloc((size_t)s->n_partitions, sizeof *offsets);
+    struct lib_wait       wait = {.wait = {.done = on_durable}};
+    enum group_detail     detail;
+    enum err_code         rc;
+    if (offsets == NULL) return err_set(e, ERR_MEMORY, "out of memory");
+    for (int32_t i = 0; i < s->n_partitions; i++)
+        offsets[i] = (struct offset_commit){bytes_str(s->topic), i, s->next[i], -1, BYTES_NULL, ERR_NONE};
+    rc = group_commit(w->broker, bytes_str(s->name), BYTES_LIT(""), BYTES_NULL, -1, offsets, s->n_partitions, &wait.wait,
+                      &wait.answered, &detail, e);
+    if (rc == ERR_NONE) rc = wait_durable(w, &wait, e);
+    if (rc == ERR_NONE) s->dirty = false;
+    free(offsets);
+    return rc;
+}
+
+/* One pass over a subscription. *moved: something was delivered. */
+static enum err_code run_subscription(weir *w, struct subscription *s, bool *moved, int *fn_rc, struct err *e)
+{
+    if (topic_find(w->broker, bytes_str(s->topic)) != s->opened)
+        return err_set(e, ERR_NOT_FOUND, "topic \"%s\" of subscription \"%s\" was deleted", s->topic, s->name);
+    *fn_rc = WEIR_OK;
+    for (int32_t i = 0; i < s->n_partitions && *fn_rc == WEIR_OK; i++) {
+        struct partition *p = topic_partition(s->opened, i);
+        int64_t           before = s->next[i];
+        enum err_code     rc;
+        if (s->next[i] < partition_log_start(p)) s->next[i] = partition_log_start(p);
+        rc = read_partition(w, p, s->topic, &s->next[i], partition_high_watermark(p), s->fn, s->arg, fn_rc, e);
+        if (s->next[i] != before) s->dirty = *moved = true;
+        if (rc != ERR_NONE) return rc;
+    }
+    return ERR_NONE;
+}
+
+/* ---- run ---- */
+
+static struct engine_now lib_now(weir *w)
+{
+    return (struct engine_now){w->sys.loop->now_ns(w->sys.loop), w->sys.clock->wall_ms(w->sys.clock)};
+}
+
+/* One pass over everything. Returns false when nothing moved. *deadline: of the engine. */
+static enum err_code run_pass(weir *w, bool *moved, uint64_t *deadline, int *fn_rc, struct err *e)
+{
+    struct engine_now now;
+    enum err_code     rc = ERR_NONE;
+    *moved = false;
+    pump(w);
+    w->engine_woken = false;
+    now = lib_now(w);
+    if (engine_step(w->engine, &now, deadline)) *moved = true;
+    for (struct list *n = w->subscriptions.next; rc == ERR_NONE && *fn_rc == WEIR_OK && n != &w->subscriptions; n = n->next)
+        rc = run_subscription(w, CONTAINER_OF(n, struct subscription, link), moved, fn_rc, e);
+    pump(w);
+    if (w->engine_woken) *moved = true;
+    return rc;
+}
+
+static enum err_code commit_all(weir *w, struct err *e)
+{
+    enum err_code rc = ERR_NONE;
+    for (struct list *n = w->subscriptions.next; n != &w->subscriptions; n = n->next) {
+        struct subscription *s = CONTAINER_OF(n, struct subscription, link);
+        if (rc == ERR_NONE && s->dirty) rc = commit_subscription(w, s, e);
+    }
+    return rc;
+}
+
+/* A commit is due soon: lets the loop's time run to it instead of burning real time. Idle timeouts are far away and are left alone. */
+static void run_to_commit(weir *w, uint64_t deadline)
+{
+    uint64_t now = w->sys.loop->now_ns(w->sys.loop);
+    if (!w->manual && deadline > now && deadline - now <= COMMIT_AHEAD_NS) sim_run_until(w->sim, deadline);
+}
+
+WEIR_API int weir_run(weir *w, int timeout_ms)
+{
+    struct clock *os = os_clock();
+    struct err    e = {0};
+    uint64_t      until = os->mono_ns(os) + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000u;
+    uint64_t      deadline = UINT64_MAX;
+    bool          moved;
+    int           fn_rc = WEIR_OK;
+    enum err_code rc, commit_rc;
+
+    for (;;) {
+        rc = run_pass(w, &moved, &deadline, &fn_rc, &e);
+        if (rc != ERR_NONE || fn_rc != WEIR_OK) break;
+        if (!moved && (engine_is_idle(w->engine) || (w->manual && !sim_step(w->sim)))) break;
+        if (timeout_ms >= 0 && os->mono_ns(os) >= until) break;
+        if (!moved) run_to_commit(w, deadline);
+    }
+    commit_rc = commit_all(w, rc == ERR_NONE ? &e : NULL);
+    if (rc == ERR_NONE) rc = commit_rc;
+    return rc == ERR_NONE ? fn_rc : fail(w, rc, &e);
+}
+
+WEIR_API int weir_clock_advance(weir *w, int64_t ms)
+{
+    struct err e = {0};
+    if (!w->manual || ms < 0)
+        return fail(w, err_set(&e, ERR_INVALID, "the clock moves by hand only when opened with manual_clock, and only forwards"), &e);
+    sim_run_ms(w->sim, (uint64_t)ms);
+    return weir_run(w, -1);
+}
+
+/* ---- SQL ---- */
+
+/* Passes everything on and notes the end. */
+struct script_watch {
+    struct sql_sink  sink;
+    struct sql_sink *inner;
+    bool             done;
+};
+
+static struct sql_sink *inner_of(struct sql_sink *sink)
+{
+    return CONTAINER_OF(sink, struct script_watch, sink)->inner;
+}
+
+static void watch_columns(struct sql_sink *sink, const struct sql_schema *schema)
+{
+    inner_of(sink)->columns(inner_of(sink), schema);
+}
+
+static void watch_row(struct sql_sink *sink, const struct sql_schema *schema, const struct sql_row *row)
+{
+    inner_of(sink)->row(inner_of(sink), schema, row);
+}
+
+static void watch_message(struct sql_sink *sink, const char *text)
+{
+    inner_of(sink)->message(inner_of(sink), text);
+}
+
+static void watch_done(struct sql_sink *sink, const struct sql_error *e, struct bytes rendered)
+{
+    CONTAINER_OF(sink, struct script_watch, sink)->done = true;
+    inner_of(sink)->done(inner_of(sink), e, rendered);
+}
+
+static bool watch_is_full(struct sql_sink *sink)
+{
+    return inner_of(sink)->is_full != NULL && inner_of(sink)->is_full(inner_of(sink));
+}
+
+struct lib_sink {
+    struct sql_sink sink;
+    weir           *w;
+    weir_row_fn     row;
+    void           *arg;
+    struct buf      json;
+    enum err_code   rc;
+};
+
+static void sink_columns(struct sql_sink *sink, const struct sql_schema *schema)
+{
+    (void)sink;
+    (void)schema;
+}
+
+static void sink_row(struct sql_sink *sink, const struct sql_schema *schema, const struct sql_row *row)
+{
+    struct lib_sink *s = CONTAINER_OF(sink, struct lib_sink, sink);
+    if (s->row == NULL || row->change < 0) return;
+    buf_clear(&s->json);
+    sql_row_put_json(&s->json, schema, row);
+    buf_put_u8(&s->json, 0);
+    s->row(s->arg, (const char *)s->json.ptr, s->json.len - 1);
+}
+
+static void sink_message(struct sql_sink *sink, const char *text)
+{
+    (void)sink;
+    (void)text;
+}
+
+static void sink_done(struct sql_sink *sink, const struct sql_error *e, struct bytes rendered)
+{
+    struct lib_sink *s = CONTAINER_OF(sink, struct lib_sink, sink);
+    s->rc = e ? e->err.code : ERR_NONE;
+    if (e) snprintf(s->w->message, sizeof s->w->message, "%.*s", BYTES_ARG(rendered));
+}
+
+bool weir_run_script(weir *w, struct bytes text, struct sql_sink *sink)
+{
+    struct script_watch watch = {.sink = {watch_columns, watch_row, watch_message, watch_done, watch_is_full}, .inner = sink};
+    struct err          e = {0};
+    struct engine_now   now;
+    struct script      *script;
+    uint64_t            deadline;
+
+    pump(w);
+    now = lib_now(w);
+    script = engine_execute(w->engine, text, &watch.sink, &now);
+    while (!watch.done) {
+        bool moved;
+        pump(w);
+        now = lib_now(w);
+        w->engine_woken = false;
+        moved = engine_step(w->engine, &now, &deadline);
+        if (watch.done || moved || w->engine_woken) continue;
+        /* Bounded queries need no time to pass; what is left is the loop's own work (a commit under way). */
+        if (sim_step(w->sim)) continue;
+        engine_script_cancel(w->engine, script);
+        (void)fail(w, err_set(&e, ERR_TIMEOUT, "the statement waits for something that cannot happen here"), &e);
+        return false;
+    }
+    return true;
+}
+
+WEIR_API int weir_sql(weir *w, const char *sql, weir_row_fn row, void *arg)
+{
+    struct lib_sink s = {.sink = {sink_columns, sink_row, sink_message, sink_done, NULL}, .w = w, .row = row, .arg = arg};
+    struct err      e = {0};
+    bool            ended;
+    if (sql == NULL) return fail(w, err_set(&e, ERR_INVALID, "there is no SQL text"), &e);
+    buf_init(&s.json, 0);
+    ended = weir_run_script(w, bytes_str(sql), &s.sink);
+    buf_deinit(&s.json);
+    return ended ? status_of(s.rc) : WEIR_FAILED;
+}
