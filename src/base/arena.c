@@ -3,8 +3,9 @@
  * A1  [at, end) lies in the newest block in use, or is empty.
  * A2  Every pointer handed out is 16-byte aligned and valid until the next reset.
  * A3  A reset keeps blocks of up to ARENA_KEEP_BYTES_MAX and frees larger ones: one huge request must not hold its
- * memory for the life of a connection, and a malloc next to the work of filling a megabyte does not show. Under
- * AddressSanitizer the free room is poisoned, so that an overrun inside a block is found like one of malloc. */
+ *     memory for the life of a connection, and a malloc next to the work of filling a megabyte does not show.
+ *
+ * Under AddressSanitizer the free room is poisoned, so that an overrun inside a block is found like one of malloc. */
 #include "base/arena.h"
 
 #include <stdarg.h>

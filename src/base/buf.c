@@ -1,8 +1,8 @@
 /* buf.c: see buf.h.
  *
  * B1  len <= cap, and len <= max when max is set.
- * B2  failed is sticky until buf_clear: after the first write that did not fit, all later ones are dropped too, so that
- * the content is a clean prefix of what was meant and never has a hole in the middle. */
+ * B2  failed is sticky until buf_clear: after the first write that did not fit, all later ones are dropped too, so
+ *     that the content is a clean prefix of what was meant and never has a hole in the middle. */
 #include "base/buf.h"
 
 #include <stdarg.h>

@@ -8,10 +8,12 @@
  * The CRC of a must then be moved over 2L + 8 bytes and that of b over L + 8. Moving over n bytes is a multiplication
  * by x^(8n) mod P; as a carry-less product is 64 bits long and the crc32 instruction reduces 64 bits, the products are
  * xored into the 8 bytes of the tail and reduced for free. The constant is x^(8n - 33) mod P, bits reflected: 32 of the
- * 33 come from the reduction of the 64-bit word, one from the reflected product being one bit short. Why not isa-l or
- * VPCLMULQDQ: twice as fast again on large blocks, but batches are 1 to 64 KiB, where the checksum is already a small
- * part of the copying around it; and one more library. Thread: the choice is stored in relaxed atomics; racing first
- * uses compute the same value. */
+ * 33 come from the reduction of the 64-bit word, one from the reflected product being one bit short.
+ *
+ * Why not isa-l or VPCLMULQDQ: faster again on large blocks, but batches are 1 to 64 KiB, where the checksum is already
+ * a small part of the copying around it; and one more library.
+ *
+ * Thread: the choice is stored in a relaxed atomic; racing first uses compute the same value. */
 #include "base/crc32c.h"
 
 #include <pthread.h>
