@@ -1,0 +1,473 @@
+/* topic.c: topics and their directories.
+ *
+ *   <data dir>/topics/<name>-<uuid in hex>/<partition>/    a log directory (log/log.h)
+ *
+ * The name in the path is for people (cut at 200 characters); the uuid is what counts. Order of creation and deletion:
+ * meta.c M3.
+ *
+ * T1  A topic object lives while someone refers to it; deletion takes it out of the tables at once, closes its logs and
+ * removes its files when the last reference goes. Slices that are out stay mapped beyond that (log.h). T2  A directory
+ * below topics/ that no record names: when a tombstone names its uuid it is a leftover of a deletion and removed;
+ *     otherwise it is moved to quarantine/, because what is not understood is never deleted. */
+#include "broker/broker_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- names ---- */
+bool topic_name_is_valid(struct bytes name)
+{
+    if (name.len < 1 || name.len > LIMIT_TOPIC_NAME_LEN_MAX) return false;
+    if (bytes_equal_str(name, ".") || bytes_equal_str(name, "..")) return false;
+    for (size_t i = 0; i < name.len; i++) {
+        uint8_t c = name.ptr[i];
+        bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+                    c == '_' || c == '-';
+        if (!fine) return false;
+    }
+    return true;
+}
+
+bool topic_name_is_internal(struct bytes name)
+{
+    return (name.len >= 2 && memcmp(name.ptr, "__", 2) == 0) || (name.len >= 5 && memcmp(name.ptr, "_weir", 5) == 0);
+}
+
+void topic_uuid_hex(char out[33], const uint8_t uuid[16])
+{
+    for (int i = 0; i < 16; i++)
+        (void)snprintf(out + 2 * i, 3, "%02x", uuid[i]);
+}
+
+bool topic_uuid_parse(uint8_t out[16], const char *hex32)
+{
+    for (int i = 0; i < 32; i++) {
+        char c = hex32[i];
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0) return false;
+        out[i / 2] = (uint8_t)(i % 2 ? out[i / 2] | digit : digit << 4);
+    }
+    return true;
+}
+
+/* ---- objects ---- */
+static void config_fill(struct topic_config *c, const struct broker_options *o)
+{
+    if (c->retention_ms == 0) c->retention_ms = o->retention_ms;
+    if (c->retention_bytes == 0) c->retention_bytes = o->retention_bytes;
+    if (c->segment_bytes == 0) c->segment_bytes = o->segment_bytes;
+    if (c->batch_bytes_max == 0) c->batch_bytes_max = o->batch_bytes_max;
+    if (c->segment_bytes < LIMIT_SEGMENT_BYTES_MIN) c->segment_bytes = LIMIT_SEGMENT_BYTES_MIN;
+    if (c->segment_bytes > LIMIT_SEGMENT_BYTES_MAX) c->segment_bytes = LIMIT_SEGMENT_BYTES_MAX;
+}
+
+struct topic *topic_make(struct broker *b, struct bytes name, const uint8_t uuid[16], int32_t n_partitions,
+                         const struct topic_config *c, uint64_t seq)
+{
+    char path[LIMIT_PATH_LEN_MAX], hex[33];
+    struct topic *t = calloc(1, sizeof(*t));
+
+    check(t != NULL && n_partitions >= 1);
+    t->broker = b;
+    t->name = strndup((const char *)name.ptr, name.len);
+    memcpy(t->uuid, uuid, 16);
+    t->seq = seq;
+    t->given = t->config = *c;
+    t->is_internal = topic_name_is_internal(name);
+    config_fill(&t->config, &b->options);
+    if (t->is_internal) t->config.batch_bytes_max = LIMIT_BATCH_BYTES_MAX;
+    topic_uuid_hex(hex, uuid);
+    (void)snprintf(path, sizeof(path), "%s/topics/%.*s-%s", b->data_dir, TOPIC_DIR_NAME_LEN_MAX, t->name, hex);
+    t->dir = strdup(path);
+    t->n_partitions = n_partitions;
+    t->partitions = calloc((size_t)n_partitions, sizeof(*t->partitions));
+    check(t->name != NULL && t->dir != NULL && t->partitions != NULL);
+    list_init(&t->watches);
+    for (int32_t i = 0; i < n_partitions; i++) {
+        struct partition *p = &t->partitions[i];
+        (void)snprintf(path, sizeof(path), "%.*s/%d", (int)DATA_DIR_LEN_MAX + TOPIC_DIR_LEN_MAX + 16, t->dir, (int)i);
+        p->topic = t;
+        p->index = i;
+        p->dir = strdup(path);
+        check(p->dir != NULL);
+        list_init(&p->append_waits);
+        list_init(&p->read_waits);
+    }
+    t->refs = 1;
+    return t;
+}
+
+void topic_enter(struct topic *t)
+{
+    struct broker *b = t->broker;
+    void *old = map_put(&b->topics, bytes_str(t->name), t);
+    check(old == NULL);
+    old = map_put(&b->topic_ids, bytes_of(t->uuid, 16), t);
+    check(old == NULL);
+    if (t->seq >= b->topic_seq) b->topic_seq = t->seq + 1;
+}
+
+static void leave_tables(struct topic *t)
+{
+    (void)map_remove(&t->broker->topics, bytes_str(t->name));
+    (void)map_remove(&t->broker->topic_ids, bytes_of(t->uuid, 16));
+}
+
+static void close_logs(struct topic *t)
+{
+    for (int32_t i = 0; i < t->n_partitions; i++) {
+        struct partition *p = &t->partitions[i];
+        list_remove(&p->dirty_link);
+        list_remove(&p->woken_link);
+        log_close(p->log);
+        if (p->producers) producers_destroy(p->producers);
+        p->log = NULL;
+        p->producers = NULL;
+    }
+}
+
+static void topic_free(struct topic *t)
+{
+    close_logs(t);
+    for (int32_t i = 0; i < t->n_partitions; i++)
+        free(t->partitions[i].dir);
+    free(t->partitions);
+    free(t->name);
+    free(t->dir);
+    free(t);
+}
+
+void topic_forget(struct topic *t)
+{
+    leave_tables(t);
+    topic_free(t);
+}
+
+/* Removes the directories of a topic that is not open. What cannot be removed now is removed at the next open. */
+static enum err_code remove_files(struct broker *b, const char *dir, int32_t n_partitions, struct err *e)
+{
+    struct fs *fs = b->sys->fs;
+    char path[LIMIT_PATH_LEN_MAX];
+    enum err_code rc = ERR_NONE;
+
+    for (int32_t i = 0; rc == ERR_NONE && i < n_partitions; i++) {
+        (void)snprintf(path, sizeof(path), "%.*s/%d", (int)sizeof(path) - 32, dir, (int)i);
+        if (fs->exists(fs, path)) rc = log_destroy(b->sys, path, e);
+    }
+    if (rc == ERR_NONE) rc = fs->rmdir(fs, dir, e);
+    return rc == ERR_NONE ? rc : err_wrap(e, rc, "removing %s", dir);
+}
+
+void topic_ref(struct topic *t)
+{
+    check(t->refs > 0);
+    t->refs++;
+}
+
+void topic_unref(struct topic *t)
+{
+    struct broker *b = t->broker;
+    struct err e = {0};
+
+    check(t->refs > 0);
+    if (--t->refs > 0) return;
+    check(t->is_deleted);
+    list_remove(&t->link);
+    close_logs(t);
+    if (!b->is_closing && remove_files(b, t->dir, t->n_partitions, &e) != ERR_NONE)
+        diag_printf(b->sys->diag, DIAG_WARN, "broker", "%s", e.text);
+    topic_free(t);
+}
+
+/* ---- logs ---- */
+static void record_producers(void *arg, const struct batch_view *v)
+{
+    struct partition *p = arg;
+    if (v->producer_id >= 0) producers_record(p->producers, v, broker_now_ms(p->topic->broker));
+}
+
+/* From the snapshot and the log's tail. A snapshot that is ahead of the log saw batches that a crash took back: not
+ * used. */
+static enum err_code restore_producers(struct partition *p, struct err *e)
+{
+    struct fs *fs = p->topic->broker->sys->fs;
+    int64_t from = 0;
+
+    p->producers = producers_create();
+    enum err_code rc = producers_load(p->producers, fs, p->dir, &from, NULL);
+    bool is_ahead = rc == ERR_NONE && from > log_end_offset(p->log);
+    if (rc != ERR_NONE || is_ahead) {
+        producers_destroy(p->producers);
+        p->producers = producers_create();
+        from = 0;
+    }
+    if (from < log_start_offset(p->log)) from = log_start_offset(p->log);
+    if (from < log_end_offset(p->log)) {
+        rc = log_scan(p->log, from, record_producers, p, e);
+        if (rc == ERR_CORRUPT) rc = ERR_NONE; /* Reported by log_open; this partition takes no appends. */
+        if (rc != ERR_NONE) return rc;
+    }
+    producers_expire(p->producers, broker_now_ms(p->topic->broker));
+    if (!is_ahead) return ERR_NONE;
+    return producers_save(p->producers, fs, p->dir, log_end_offset(p->log), e); /* It must not be believed next time. */
+}
+
+static void report_recovery(const struct partition *p, const struct log_recovery *r)
+{
+    struct diag *d = p->topic->broker->sys->diag;
+    if (r->corrupt_from >= 0)
+        diag_printf(d, DIAG_ERROR, "broker",
+                    "%s partition %d: offsets %lld to %lld are damaged; the partition is read-only", p->topic->name,
+                    (int)p->index, (long long)r->corrupt_from, (long long)r->corrupt_to);
+    if (r->cut_bytes > 0)
+        diag_printf(d, DIAG_INFO, "broker", "%s partition %d: cut %llu bytes that were never acknowledged",
+                    p->topic->name, (int)p->index, (unsigned long long)r->cut_bytes);
+}
+
+static enum err_code open_partition(struct partition *p, struct err *e)
+{
+    struct topic *t = p->topic;
+    struct broker *b = t->broker;
+    struct log_recovery r = {.corrupt_from = -1, .corrupt_to = -1};
+    struct log_options o = {
+        .segment_bytes = t->config.segment_bytes,
+        .segment_ms = SEGMENT_MS_DEFAULT,
+        .retention_ms = t->is_internal ? -1 : t->config.retention_ms,
+        .retention_bytes = t->is_internal ? -1 : t->config.retention_bytes,
+        .sync = broker_is_sync(b) || bytes_equal_str(bytes_str(t->name), META_TOPIC),
+    };
+
+    p->log_options = o;
+    enum err_code rc = log_open(&p->log, b->sys, p->dir, &o, b->epoch, &r, e);
+    if (rc != ERR_NONE) return err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
+    report_recovery(p, &r);
+    if (r.corrupt_from >= 0) b->stats.partitions_stopped++;
+    rc = restore_producers(p, e);
+    return rc == ERR_NONE ? rc : err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
+}
+
+enum err_code topic_open_logs(struct topic *t, struct err *e)
+{
+    struct fs *fs = t->broker->sys->fs;
+    bool is_new = !fs->exists(fs, t->dir);
+
+    enum err_code rc = fs->mkdir(fs, t->dir, e);
+    for (int32_t i = 0; rc == ERR_NONE && i < t->n_partitions; i++)
+        rc = open_partition(&t->partitions[i], e);
+    if (rc == ERR_NONE && is_new) {
+        char topics[LIMIT_PATH_LEN_MAX];
+        (void)snprintf(topics, sizeof(topics), "%s/topics", t->broker->data_dir);
+        rc = fs->sync_dir(fs, t->dir, e);
+        if (rc == ERR_NONE) rc = fs->sync_dir(fs, topics, e);
+    }
+    return rc;
+}
+
+/* ---- leftovers (T2) ---- */
+struct leftovers {
+    struct broker *broker;
+    char *names[64]; /* more are looked after at the next open */
+    int n;
+};
+
+static bool find_leftover(void *arg, const char *name, bool is_dir, uint64_t size)
+{
+    struct leftovers *l = arg;
+    uint8_t uuid[16];
+    size_t len = strlen(name);
+    bool is_ours = is_dir && len > 33 && name[len - 33] == '-' && topic_uuid_parse(uuid, name + len - 32);
+
+    if (is_ours && map_get(&l->broker->topic_ids, bytes_of(uuid, 16))) return true;
+    if (l->n < (int)ARRAY_LEN(l->names)) l->names[l->n++] = strdup(name);
+    return l->n < (int)ARRAY_LEN(l->names);
+}
+
+static bool count_partitions(void *arg, const char *name, bool is_dir, uint64_t size)
+{
+    int32_t *n = arg;
+    int32_t index = (int32_t)strtol(name, NULL, 10);
+    if (is_dir && index >= *n) *n = index + 1;
+    return true;
+}
+
+static enum err_code handle_leftover(struct broker *b, const char *name, struct err *e)
+{
+    struct fs *fs = b->sys->fs;
+    char from[LIMIT_PATH_LEN_MAX], to[LIMIT_PATH_LEN_MAX];
+    uint8_t uuid[16];
+    size_t len = strlen(name);
+
+    (void)snprintf(from, sizeof(from), "%s/topics/%s", b->data_dir, name);
+    if (len > 33 && topic_uuid_parse(uuid, name + len - 32) && map_get(&b->dead_ids, bytes_of(uuid, 16))) {
+        int32_t n = 0;
+        enum err_code rc = fs->list(fs, from, count_partitions, &n, e);
+        return rc == ERR_NONE ? remove_files(b, from, n, e) : rc;
+    }
+    (void)snprintf(to, sizeof(to), "%s/quarantine", b->data_dir);
+    enum err_code rc = fs->mkdir(fs, to, e);
+    if (rc != ERR_NONE) return rc;
+    (void)snprintf(to, sizeof(to), "%s/quarantine/%d-%s", b->data_dir, (int)b->epoch, name);
+    diag_printf(b->sys->diag, DIAG_WARN, "broker", "topics/%s belongs to no topic: moved to quarantine/%d-%s", name,
+                (int)b->epoch, name);
+    return fs->rename(fs, from, to, e);
+}
+
+enum err_code topics_open(struct broker *b, struct err *e)
+{
+    char path[LIMIT_PATH_LEN_MAX];
+    struct leftovers l = {.broker = b};
+    struct err why = {0};
+    uint32_t pos = 0;
+
+    for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;) {
+        if (m->value == b->meta) continue;
+        enum err_code rc = topic_open_logs(m->value, e);
+        if (rc != ERR_NONE) return rc;
+    }
+    (void)snprintf(path, sizeof(path), "%s/topics", b->data_dir);
+    enum err_code rc = b->sys->fs->list(b->sys->fs, path, find_leftover, &l, e);
+    for (int i = 0; i < l.n; i++) {
+        /* No reason not to start. */
+        if (rc == ERR_NONE && handle_leftover(b, l.names[i], &why) != ERR_NONE)
+            diag_printf(b->sys->diag, DIAG_WARN, "broker", "leftover %s: %s", l.names[i], why.text);
+        free(l.names[i]);
+    }
+    return rc;
+}
+
+/* ---- the door ---- */
+static enum err_code create_check(struct broker *b, struct bytes name, int32_t n_partitions, struct err *e)
+{
+    if (!topic_name_is_valid(name))
+        return err_set(e, ERR_INVALID, "'%.*s' is no topic name: 1 to %d of [A-Za-z0-9._-]", BYTES_ARG(name),
+                       LIMIT_TOPIC_NAME_LEN_MAX);
+    if (map_get(&b->topics, name)) return err_set(e, ERR_EXISTS, "topic %.*s exists", BYTES_ARG(name));
+    if (n_partitions < 1 || n_partitions > LIMIT_PARTITIONS_PER_TOPIC_MAX)
+        return err_set(e, ERR_LIMIT, "%d partitions: 1 to %d are possible", (int)n_partitions,
+                       LIMIT_PARTITIONS_PER_TOPIC_MAX);
+    return ERR_NONE;
+}
+
+enum err_code topic_create_check(struct broker *b, struct bytes name, int32_t n_partitions, struct err *e)
+{
+    enum err_code rc = create_check(b, name, n_partitions, e);
+    if (rc == ERR_NONE && topic_name_is_internal(name))
+        return err_set(e, ERR_DENIED, "topic names beginning with __ or _weir are internal");
+    return rc;
+}
+
+enum err_code topic_create_any(struct broker *b, struct bytes name, int32_t n_partitions, const struct topic_config *c,
+                               struct topic **out, struct err *e)
+{
+    static const struct topic_config defaults;
+    struct rng *rng = b->sys->rng;
+    uint8_t uuid[16];
+
+    enum err_code rc = create_check(b, name, n_partitions, e);
+    if (rc != ERR_NONE) return rc;
+    if (b->is_closing) return err_set(e, ERR_CLOSED, "the broker is closing");
+    be64_put(uuid, rng->next(rng));
+    be64_put(uuid + 8, rng->next(rng) | 1); /* Never zero. */
+
+    struct topic *t = topic_make(b, name, uuid, n_partitions, c ? c : &defaults, b->topic_seq);
+    rc = topic_open_logs(t, e);
+    if (rc == ERR_NONE) rc = meta_put_topic(b, t, e);
+    if (rc != ERR_NONE) {
+        close_logs(t);
+        /* After a failed sync the record may be durable all the same: then the directory must stay (M3). */
+        if (!b->meta->partitions[0].is_stopped) (void)remove_files(b, t->dir, n_partitions, NULL);
+        topic_free(t);
+        return err_wrap(e, rc, "creating topic %.*s", BYTES_ARG(name));
+    }
+    topic_enter(t);
+    meta_changed(b);
+    *out = t;
+    return ERR_NONE;
+}
+
+enum err_code topic_create(struct broker *b, struct bytes name, int32_t n_partitions, const struct topic_config *c,
+                           struct topic **out, struct err *e)
+{
+    struct topic *t = NULL;
+    enum err_code rc = topic_create_check(b, name, n_partitions, e);
+    if (rc == ERR_NONE) rc = topic_create_any(b, name, n_partitions, c, &t, e);
+    if (rc == ERR_NONE && out) *out = t;
+    return rc;
+}
+
+enum err_code topic_find_or_create(struct broker *b, struct bytes name, struct topic **out, struct err *e)
+{
+    struct topic *t = topic_find(b, name);
+    if (t == NULL && b->options.no_auto_create) return err_set(e, ERR_NOT_FOUND, "no topic %.*s", BYTES_ARG(name));
+    if (t == NULL) return topic_create(b, name, b->options.default_partitions, NULL, out, e);
+    *out = t;
+    return ERR_NONE;
+}
+
+struct topic *topic_find(struct broker *b, struct bytes name)
+{
+    return map_get(&b->topics, name);
+}
+
+struct topic *topic_find_id(struct broker *b, const uint8_t id[16])
+{
+    return map_get(&b->topic_ids, bytes_of(id, 16));
+}
+
+struct topic *topic_next(struct broker *b, uint32_t *pos)
+{
+    struct map_entry *m = map_next(&b->topics, pos);
+    return m ? m->value : NULL;
+}
+
+enum err_code topic_delete(struct broker *b, struct topic *t, struct err *e)
+{
+    if (t == b->meta) return err_set(e, ERR_DENIED, "%s cannot be deleted", t->name);
+    enum err_code rc = meta_drop_topic(b, t, e);
+    if (rc != ERR_NONE) return err_wrap(e, rc, "deleting topic %s", t->name);
+
+    leave_tables(t);
+    t->is_deleted = true;
+    list_push_back(&b->dying, &t->link);
+    for (int32_t i = 0; i < t->n_partitions; i++) {
+        struct partition *p = &t->partitions[i];
+        if (p->is_stopped) b->stats.partitions_stopped--;
+        list_remove(&p->dirty_link);
+        partition_fail_waits(p, ERR_NOT_FOUND);
+        partition_mark_woken(p, true);
+    }
+    groups_topic_deleted(b, bytes_str(t->name));
+    topic_unref(t);
+    meta_changed(b);
+    return ERR_NONE;
+}
+
+struct bytes topic_name(const struct topic *t)
+{
+    return bytes_str(t->name);
+}
+
+const uint8_t *topic_uuid(const struct topic *t)
+{
+    return t->uuid;
+}
+
+bool topic_is_internal(const struct topic *t)
+{
+    return t->is_internal;
+}
+
+int32_t topic_partition_count(const struct topic *t)
+{
+    return t->n_partitions;
+}
+
+const struct topic_config *topic_config(const struct topic *t)
+{
+    return &t->config;
+}
+
+struct partition *topic_partition(const struct topic *t, int32_t index)
+{
+    return index >= 0 && index < t->n_partitions ? &t->partitions[index] : NULL;
+}
