@@ -32,6 +32,7 @@ struct expr {
     struct expr    **args;
     int              n_args;
     int              position; /* byte offset in the statement text, for errors */
+    int              weight;   /* nodes of the tree; subtrees may be shared (x in x BETWEEN a AND b) and count each time */
 };
 
 enum agg_op { AGG_COUNT_STAR, AGG_COUNT, AGG_SUM_I, AGG_SUM_D, AGG_AVG_I, AGG_AVG_D, AGG_MIN, AGG_MAX };
@@ -59,7 +60,7 @@ struct stream_def {
     int                   n_columns;
     int                   rowtime;         /* column index of WATERMARK FOR, -1: none */
     struct expr          *watermark;       /* over the stream's columns */
-    int64_t               idle_timeout_ms; /* 'scan.watermark.idle-timeout'; <= 0: never idle */
+    int64_t               idle_timeout_ms; /* 'scan.watermark.idle-timeout'; 0: not said, < 0 ('0 s'): never idle */
     bool                  start_latest;    /* 'scan.startup.mode' = 'latest-offset' */
     int32_t               n_partitions;    /* for the topic when it must be created; 0: default */
     struct bytes         *key_fields;      /* 'key.fields': columns that make the record key on output */
@@ -113,8 +114,8 @@ struct statement {
     enum statement_kind kind;
     struct bytes        text;          /* this statement's own text */
     struct plan        *plan;          /* SELECT, CREATE_STREAM_AS, EXPLAIN */
-    enum emit_mode      emit;
-    bool                is_updating;   /* rows may be retracted (unwindowed aggregate) */
+    enum emit_mode      emit;          /* of the topmost aggregate: FINAL or CHANGES; without one as written. Those below: always final */
+    bool                is_updating;   /* rows may be retracted: unwindowed aggregate, or a windowed one with EMIT CHANGES */
     struct stream_def  *stream;        /* CREATE_STREAM*, and the output stream of AS */
     struct bytes        name;          /* DROP, DESCRIBE */
     bool                if_exists, if_not_exists, or_replace;
