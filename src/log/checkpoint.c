@@ -104,19 +104,20 @@ static enum err_code open_for_write(struct checkpoint_file *f, struct err *e)
     path_of(f, path);
     enum err_code rc = f->fs->open(f->fs, path, FS_WRITE, &f->file, e);
     if (rc != ERR_NONE) return rc;
-    if (f->newest >= 0) {
-        rc = f->fs->sync(f->fs, f->file, e);
-        f->failed = rc != ERR_NONE;
-        if (rc == ERR_NONE) f->safe = f->newest;
-        return rc;
-    }
-    /* Full length at once: later writes then take no new space, so a full disk cannot stop a trim. */
     rc = f->fs->size(f->fs, f->file, &size, e);
     if (rc != ERR_NONE) return rc;
-    if (size > CHECKPOINT_FILE_LEN) rc = f->fs->truncate(f->fs, f->file, CHECKPOINT_FILE_LEN, e);
-    if (rc != ERR_NONE) return rc;
-    struct iovec iov = {(void *)(uintptr_t)zeros, sizeof(zeros)};
-    return f->fs->pwritev(f->fs, f->file, &iov, 1, 0, e);
+    uint64_t keep = f->newest < 0 ? 0 : size < CHECKPOINT_FILE_LEN ? size : CHECKPOINT_FILE_LEN; /* no garbage */
+    /* Full length at once: later writes then take no new space, so a full disk cannot stop a trim. */
+    if (size > keep) rc = f->fs->truncate(f->fs, f->file, keep, e);
+    if (rc == ERR_NONE && keep < CHECKPOINT_FILE_LEN) {
+        struct iovec iov = {(void *)(uintptr_t)zeros, (size_t)(CHECKPOINT_FILE_LEN - keep)};
+        rc = f->fs->pwritev(f->fs, f->file, &iov, 1, keep, e);
+    }
+    if (rc != ERR_NONE || f->newest < 0) return rc;
+    rc = f->fs->sync(f->fs, f->file, e);
+    f->failed = rc != ERR_NONE;
+    if (rc == ERR_NONE) f->safe = f->newest;
+    return rc;
 }
 
 enum err_code checkpoint_write(struct checkpoint_file *f, const struct checkpoint *c, bool sync, struct err *e)
@@ -136,7 +137,7 @@ enum err_code checkpoint_write(struct checkpoint_file *f, const struct checkpoin
     struct checkpoint next = *c;
     next.generation = f->generation + 1;
     checkpoint_encode(bytes, &next);
-    int slot = f->safe >= 0 ? 1 - f->safe : 0; /* C2 */
+    int slot = f->safe >= 0 ? 1 - f->safe : f->newest == 0 ? 1 : 0; /* C2 */
     struct iovec iov = {bytes, sizeof(bytes)};
     rc = f->fs->pwritev(f->fs, f->file, &iov, 1, (uint64_t)slot * CHECKPOINT_SLOT_STRIDE, e);
     if (rc != ERR_NONE) return rc;

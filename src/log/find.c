@@ -6,15 +6,19 @@
 
 #include <stdatomic.h>
 
-/* Takes the i-th segment with a reference. False: there are no more. */
-static enum err_code take(struct log *l, int64_t offset, struct segment **seg, int64_t *next, struct err *e)
+/* Takes the segment that holds *offset, with a reference; *next is where the following one begins. When retention was
+ * faster, *offset moves to what is the first now. */
+static enum err_code take(struct log *l, int64_t *offset, struct segment **seg, int64_t *next, struct err *e)
 {
     enum err_code rc = ERR_NONE;
 
     *seg = NULL;
     pthread_mutex_lock(&l->lock);
-    struct log_slot *slot = log_slot_find(l, offset);
-    if (slot == NULL) slot = l->slots; /* retention was faster */
+    struct log_slot *slot = log_slot_find(l, *offset);
+    if (slot == NULL) {
+        slot = l->slots;
+        *offset = slot->base;
+    }
     rc = log_slot_acquire(l, slot, seg, e);
     *next = slot == &l->slots[l->n_slots - 1] ? INT64_MAX : slot->next;
     pthread_mutex_unlock(&l->lock);
@@ -57,7 +61,7 @@ enum err_code log_find_time(struct log *l, int64_t ts_ms, struct log_slice *batc
             slot++;
         }
         pthread_mutex_unlock(&l->lock);
-        enum err_code rc = take(l, from, &seg, &next, e);
+        enum err_code rc = take(l, &from, &seg, &next, e);
         if (rc != ERR_NONE) return rc;
         while (readable(l, next, limit, &from, &to)) {
             rc = segment_find_timestamp(seg, from, to, ts_ms, &head, e);
@@ -93,7 +97,7 @@ enum err_code log_find_max_time(struct log *l, struct log_slice *batch, struct e
             slot++;
         }
         pthread_mutex_unlock(&l->lock);
-        rc = take(l, from, &seg, &next, e);
+        rc = take(l, &from, &seg, &next, e);
         if (rc != ERR_NONE) return rc;
         while (rc == ERR_NONE && readable(l, next, limit, &from, &to)) {
             int64_t found;
@@ -109,7 +113,7 @@ enum err_code log_find_max_time(struct log *l, struct log_slice *batch, struct e
         if (rc != ERR_NONE) return rc;
     }
     if (best_from < 0) return err_set(e, ERR_NOT_FOUND, "the log is empty");
-    rc = take(l, best_from, &seg, &next, e);
+    rc = take(l, &best_from, &seg, &next, e);
     if (rc != ERR_NONE) return rc;
     rc = segment_find_timestamp(seg, best_from, best_to, best, &head, e);
     if (rc == ERR_NONE)
@@ -185,7 +189,7 @@ enum err_code log_scan(struct log *l, int64_t from, log_batch_fn fn, void *arg, 
 
     if (from < log_start_offset(l)) from = log_start_offset(l);
     while (from < limit) {
-        enum err_code rc = take(l, from, &seg, &next, e);
+        enum err_code rc = take(l, &from, &seg, &next, e);
         if (rc != ERR_NONE) return rc;
         while (rc == ERR_NONE && readable(l, next, limit, &from, &to)) {
             rc = segment_seek(seg, from, &p, e);

@@ -61,8 +61,12 @@ enum err_code log_roll(struct log *l, struct err *e)
     l->n_sealed_open++;
     segment_close_index(old);
     old->writes_index = false;
-    if (l->checkpoint_stale) (void)log_write_checkpoint(l, false, 0, NULL); /* C1 */
-    return ERR_NONE;
+    if (!l->checkpoint_stale) return ERR_NONE;
+    /* Synced once per segment, so that a power cut never costs more than the scan of one. */
+    rc = log_write_checkpoint(l, l->o.sync, 0, e);
+    if (rc == ERR_NONE || rc == ERR_NO_SPACE) return ERR_NONE; /* C1 */
+    log_stop(l);
+    return err_wrap(e, rc, "checkpoint of %s", l->dir);
 }
 
 /* Moves the start and removes the first n segments, which lie wholly below it. */

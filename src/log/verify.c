@@ -152,7 +152,7 @@ static enum err_code load_index(struct walk *w, struct err *e)
     rc = index_decode_header(w->index, w->base);
     if (rc == ERR_UNSUPPORTED) return err_set(e, rc, "%s/%s is of a newer version", vf->dir, w->index_name);
     if (rc != ERR_NONE) {
-        bool is_lost = all_zero(w->index.ptr, w->index.len < INDEX_HEADER_LEN ? w->index.len : INDEX_HEADER_LEN);
+        bool is_lost = w->index.len < INDEX_HEADER_LEN || all_zero(w->index.ptr, INDEX_HEADER_LEN);
         report(vf, w->index_name, -1, -1, 0, "The index has no intact header; it is rebuilt from the log.", is_lost);
         return ERR_NONE;
     }
