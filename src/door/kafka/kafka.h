@@ -1,5 +1,6 @@
-/* kafka.h: the Kafka door: a listener whose connections speak Kafka's wire protocol to one broker. One file per request or class;
- * messages.txt describes the messages, tools/gen_kafka.py makes the codec at build time. Thread: the shard. */
+/* kafka.h: the Kafka door: a listener whose connections speak Kafka's wire protocol to one broker. One file per request
+ * or class; messages.txt describes the messages, tools/gen_kafka.py makes the codec at build time. Thread: the shard.
+ */
 #ifndef WEIR_DOOR_KAFKA_KAFKA_H
 #define WEIR_DOOR_KAFKA_KAFKA_H
 
@@ -10,12 +11,12 @@ struct kafka_door;
 struct kafka_door_options {
     struct net_address listen;
     struct net_address advertise; /* host empty: the address each client connected to */
-    int32_t            node_id;
+    int32_t node_id;
 };
 MUST_USE enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const struct kafka_door_options *o,
                                        struct net_address *bound, struct err *e);
-/* Stops accepting, answers what is parked with its protocol's error, closes every connection; done runs on the loop when all are
- * gone and frees the door. */
+/* Stops accepting, answers what is parked with its protocol's error, closes every connection; done runs on the loop
+ * when all are gone and frees the door. */
 void kafka_door_close(struct kafka_door *d, void (*done)(void *arg), void *arg);
 
 struct kafka_door_stats {

@@ -1,0 +1,101 @@
+/* From a frame to its handler: which message is it, is that version served, is it well formed. */
+#include "door/kafka/kafka_int.h"
+
+typedef void (*handler_fn)(struct kafka_request *q, void *body);
+
+static const struct {
+    int16_t key;
+    handler_fn handle;
+} handlers[KAFKA_MESSAGE_COUNT] = {
+    /* The same order as kafka_messages: by key. */
+    {KAFKA_PRODUCE, kafka_handle_produce},
+    {KAFKA_FETCH, kafka_handle_fetch},
+    {KAFKA_LIST_OFFSETS, kafka_handle_list_offsets},
+    {KAFKA_METADATA, kafka_handle_metadata},
+    {KAFKA_OFFSET_COMMIT, kafka_handle_offset_commit},
+    {KAFKA_OFFSET_FETCH, kafka_handle_offset_fetch},
+    {KAFKA_FIND_COORDINATOR, kafka_handle_find_coordinator},
+    {KAFKA_JOIN_GROUP, kafka_handle_join_group},
+    {KAFKA_HEARTBEAT, kafka_handle_heartbeat},
+    {KAFKA_LEAVE_GROUP, kafka_handle_leave_group},
+    {KAFKA_SYNC_GROUP, kafka_handle_sync_group},
+    {KAFKA_DESCRIBE_GROUPS, kafka_handle_describe_groups},
+    {KAFKA_LIST_GROUPS, kafka_handle_list_groups},
+    {KAFKA_API_VERSIONS, kafka_handle_api_versions},
+    {KAFKA_CREATE_TOPICS, kafka_handle_create_topics},
+    {KAFKA_DELETE_TOPICS, kafka_handle_delete_topics},
+    {KAFKA_INIT_PRODUCER_ID, kafka_handle_init_producer_id},
+    {KAFKA_DESCRIBE_CONFIGS, kafka_handle_describe_configs},
+    {KAFKA_DELETE_GROUPS, kafka_handle_delete_groups},
+    {KAFKA_DESCRIBE_CLUSTER, kafka_handle_describe_cluster},
+};
+
+static int find_message(int16_t key)
+{
+    for (int i = 0; i < KAFKA_MESSAGE_COUNT; i++)
+        if (kafka_messages[i].key == key) return i;
+    return -1;
+}
+
+/* Advertised is what messages.txt describes. Of that, Produce below 3 is refused on arrival: it would carry the old
+ * record formats, but librdkafka before 2.1 compresses only when version 0 is on offer. */
+static bool is_served(const struct wire_message *m, int version)
+{
+    if (m->key == KAFKA_PRODUCE && version < 3) return false;
+    return version >= m->low && version <= m->high;
+}
+
+void kafka_dispatch(struct kafka_conn *c, uint8_t *frame, size_t len)
+{
+    struct bytes bytes = bytes_of(frame, len), body;
+    const struct wire_message *m;
+    struct kafka_request *q;
+    struct wire_header h;
+    struct err e;
+    bool flexible;
+    void *decoded;
+    int i;
+
+    if (!wire_header_peek(bytes, &h)) {
+        kafka_conn_fail(c, "a request shorter than its header");
+        return;
+    }
+    i = find_message(h.key);
+    m = i < 0 ? NULL : &kafka_messages[i];
+    if (m == NULL || (!is_served(m, h.version) && h.key != KAFKA_API_VERSIONS)) {
+        kafka_conn_fail(c, "request key %d%s%s version %d is not served", h.key, m ? " " : "", m ? m->name : "",
+                        h.version);
+        return;
+    }
+    check(handlers[i].key == h.key);
+    q = kafka_request_begin(c);
+    q->message = m;
+    q->header = h;
+    q->frame = frame;
+    q->frame_end = frame + len;
+    if (!is_served(m, h.version)) {
+        kafka_reply_api_versions_unsupported(q);
+        return;
+    }
+    flexible = wire_is_flexible(m, h.version);
+    if (!wire_header_decode(bytes, flexible, &q->header, &body)) {
+        kafka_request_fail(q, "%s version %d: malformed header", m->name, h.version);
+        return;
+    }
+    decoded = arena_alloc(&q->arena, m->request->size);
+    if (wire_decode(m->request, h.version, flexible, body, &q->arena, decoded, &e) != ERR_NONE) {
+        kafka_request_fail(q, "%s", e.text);
+        return;
+    }
+    handlers[i].handle(q, decoded);
+}
+
+void kafka_advertised(const struct kafka_request *q, struct net_address *out)
+{
+    const struct kafka_door *d = q->conn->door;
+
+    if (d->options.advertise.host[0] != '\0')
+        *out = d->options.advertise;
+    else
+        d->sys->net->local(d->sys->net, q->conn->net_conn, out);
+}

@@ -1,0 +1,84 @@
+/* The door itself: listener, list of connections, and its end. */
+#include "door/kafka/kafka_int.h"
+
+#include <stdlib.h>
+
+static void door_free(struct kafka_door *d)
+{
+    struct list *link;
+    void (*closed)(void *arg) = d->closed;
+    void *arg = d->closed_arg;
+
+    d->sys->loop->timer_stop(d->sys->loop, &d->drain_timer);
+    while ((link = list_pop_front(&d->spare)) != NULL)
+        kafka_request_destroy(CONTAINER_OF(link, struct kafka_request, link));
+    free(d);
+    if (closed != NULL) closed(arg);
+}
+
+enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const struct kafka_door_options *o,
+                              struct net_address *bound, struct err *e)
+{
+    const struct sys *sys = broker_sys(b);
+    struct kafka_door *d = calloc(1, sizeof *d);
+    enum err_code rc;
+
+    *out = NULL;
+    check(d != NULL && sys->net != NULL);
+    d->broker = b;
+    d->sys = sys;
+    d->options = *o;
+    list_init(&d->conns);
+    list_init(&d->spare);
+    rc = sys->net->listen(sys->net, &o->listen, kafka_conn_accept, d, &d->listener, bound, e);
+    if (rc != ERR_NONE) {
+        free(d);
+        return err_wrap(e, rc, "opening the Kafka door");
+    }
+    *out = d;
+    return ERR_NONE;
+}
+
+/* What has not left by now does not leave any more. */
+static void drain_fire(struct timer *t)
+{
+    struct kafka_door *d = CONTAINER_OF(t, struct kafka_door, drain_timer);
+
+    if (list_is_empty(&d->conns)) {
+        door_free(d);
+        return;
+    }
+    for (struct list *link = d->conns.next; link != &d->conns; link = link->next)
+        kafka_conn_close(CONTAINER_OF(link, struct kafka_conn, link));
+}
+
+void kafka_door_conn_gone(struct kafka_door *d)
+{
+    /* Not here and now: the caller may still look at the door. */
+    if (d->is_closing && list_is_empty(&d->conns))
+        d->sys->loop->timer_start(d->sys->loop, &d->drain_timer, d->sys->loop->now_ns(d->sys->loop));
+}
+
+void kafka_door_close(struct kafka_door *d, void (*done)(void *arg), void *arg)
+{
+    struct loop *loop = d->sys->loop;
+    struct list *link, *next;
+
+    check(!d->is_closing);
+    d->is_closing = true;
+    d->closed = done;
+    d->closed_arg = arg;
+    d->sys->net->listener_close(d->sys->net, d->listener);
+    d->drain_timer.fire = drain_fire;
+    loop->timer_start(loop, &d->drain_timer, loop->now_ns(loop) + KAFKA_DRAIN_MS * 1000000ull);
+    for (link = d->conns.next; link != &d->conns; link = next) {
+        next = link->next;
+        kafka_conn_hurry(CONTAINER_OF(link, struct kafka_conn, link));
+    }
+    if (list_is_empty(&d->conns)) loop->timer_start(loop, &d->drain_timer, loop->now_ns(loop));
+}
+
+void kafka_door_stats(const struct kafka_door *d, struct kafka_door_stats *out)
+{
+    *out = d->stats;
+}

@@ -1,0 +1,224 @@
+/* kafka_int.h: what the files of this room share: a connection, a request, and the handlers of the requests.
+ *
+ * A request lives from the moment its frame is complete until its reply is with the kernel. A handler gets the decoded
+ * body and ends in exactly one of kafka_reply, kafka_reply_none and kafka_request_fail, now or later. What it needs
+ * later it keeps in the request's arena: the body's strings and blobs are views of the receive buffer and valid only
+ * during the call. */
+#ifndef WEIR_DOOR_KAFKA_KAFKA_INT_H
+#define WEIR_DOOR_KAFKA_KAFKA_INT_H
+
+#include "base/limits.h"
+#include "door/kafka/kafka.h"
+#include "door/kafka/kafka_codec.h"
+
+#define KAFKA_REQUESTS_SPARE_MAX 128           /* kept for reuse, per door; more are freed */
+#define KAFKA_REQUEST_MEMORY_KEPT (256u << 10) /* a request that used more gives it back when it ends */
+#define KAFKA_ANSWER_BYTES_MAX (128u << 20) /* arena of one request while it is answered; more: the connection closes  \
+                                             */
+#define KAFKA_RECEIVE_STEP (64u << 10)      /* the receive buffer starts at this and at most doubles as bytes arrive */
+#define KAFKA_RECEIVE_KEPT (2u << 20)       /* an empty receive buffer above this is given back */
+#define KAFKA_DRAIN_MS 5000                 /* a closing door waits so long for replies to leave */
+
+struct kafka_door {
+    struct broker *broker; /* borrowed */
+    const struct sys *sys; /* borrowed */
+    struct kafka_door_options options;
+    struct listener *listener;
+    struct list conns; /* struct kafka_conn */
+    struct list spare; /* struct kafka_request, for reuse */
+    uint32_t n_spare;
+    struct kafka_door_stats stats;
+    bool is_closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+    struct timer drain_timer;
+};
+
+struct kafka_conn {
+    struct list link; /* door->conns */
+    struct kafka_door *door;
+    struct conn *net_conn;
+    struct net_address peer;
+
+    /* Receive buffer: [at, len) is not handled yet. */
+    uint8_t *in;
+    size_t in_at, in_len, in_cap;
+
+    /* Requests in the order of their arrival; replies leave from the front. */
+    struct list requests;
+    uint32_t n_requests; /* in `requests` and `sending` */
+    size_t reply_bytes;  /* encoded and not yet with the kernel */
+    uint32_t fetch_rotation;
+
+    /* The one send under way. */
+    struct list sending;
+    struct send_req send;
+    struct iovec *iov;
+    int n_iov, iov_cap;
+    bool is_sending;
+
+    struct task task; /* a turn of the connection */
+    bool is_posted, is_busy, again;
+    bool is_read_stopped; /* told the net to stop; conn_turn starts again */
+    bool is_closing;      /* net->close was called */
+    bool is_closed;       /* the net's last word */
+};
+
+struct kafka_request {
+    struct list link;
+    struct kafka_conn *conn;
+    const struct wire_message *message;
+    struct wire_header header;
+    uint8_t *frame; /* of the call: the same bytes the body's views point into, for stamping in place */
+    const uint8_t *frame_end;
+    struct arena arena;
+
+    bool is_ready, is_silent;
+    struct buf out; /* size, header and body without the spliced records */
+    struct wire_splice *splices;
+    int n_splices;
+    size_t reply_bytes, spliced_bytes;
+    struct log_slice *slices; /* what the splices point into; released when sent */
+    int n_slices;
+
+    /* While parked. */
+    void *state;
+    void (*cancel)(struct kafka_request *q); /* the connection is gone: leave every list; no reply */
+    void (*hurry)(struct kafka_request *q);  /* the door closes: reply now. NULL: the reply comes by itself soon */
+};
+
+/* Encodes the reply and queues it. The request is not to be touched afterwards. */
+void kafka_reply(struct kafka_request *q, const void *response);
+/* Nothing is sent (acks=0). */
+void kafka_reply_none(struct kafka_request *q);
+/* Says why and closes the connection. */
+void kafka_request_fail(struct kafka_request *q, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void kafka_park(struct kafka_request *q, void *state, void (*cancel)(struct kafka_request *q),
+                void (*hurry)(struct kafka_request *q));
+
+/* For loops whose answer may be much larger than the question: false when it has grown too large and the request was
+ * failed. */
+bool kafka_answer_fits(struct kafka_request *q);
+
+static inline struct broker *kafka_broker(const struct kafka_request *q)
+{
+    return q->conn->door->broker;
+}
+static inline struct loop *kafka_loop(const struct kafka_request *q)
+{
+    return q->conn->door->sys->loop;
+}
+static inline int kafka_version(const struct kafka_request *q)
+{
+    return q->header.version;
+}
+/* Where clients find this node: the configured address, or the one this client connected to. */
+void kafka_advertised(const struct kafka_request *q, struct net_address *out);
+
+/* ---- dispatch.c ---- */
+/* One complete frame without its size; malformed or unknown: the connection is closing afterwards. */
+void kafka_dispatch(struct kafka_conn *c, uint8_t *frame, size_t len);
+/* conn.c: a request at the end of the connection's queue. */
+struct kafka_request *kafka_request_begin(struct kafka_conn *c);
+void kafka_conn_fail(struct kafka_conn *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void kafka_conn_hurry(struct kafka_conn *c);
+void kafka_conn_close(struct kafka_conn *c);
+void *kafka_conn_accept(void *door, struct conn *net_conn, const struct conn_handler **handler);
+void kafka_door_conn_gone(struct kafka_door *d); /* kafka.c: after a connection was freed */
+void kafka_request_destroy(struct kafka_request *q);
+
+/* ---- error.c ---- */
+enum kafka_error {
+    KE_UNKNOWN = -1,
+    KE_NONE = 0,
+    KE_OFFSET_OUT_OF_RANGE = 1,
+    KE_CORRUPT_MESSAGE = 2,
+    KE_UNKNOWN_TOPIC_OR_PARTITION = 3,
+    KE_LEADER_NOT_AVAILABLE = 5,
+    KE_REQUEST_TIMED_OUT = 7,
+    KE_MESSAGE_TOO_LARGE = 10,
+    KE_OFFSET_METADATA_TOO_LARGE = 12,
+    KE_COORDINATOR_LOAD_IN_PROGRESS = 14,
+    KE_COORDINATOR_NOT_AVAILABLE = 15,
+    KE_NOT_COORDINATOR = 16,
+    KE_INVALID_TOPIC = 17,
+    KE_INVALID_REQUIRED_ACKS = 21,
+    KE_ILLEGAL_GENERATION = 22,
+    KE_INCONSISTENT_GROUP_PROTOCOL = 23,
+    KE_INVALID_GROUP_ID = 24,
+    KE_UNKNOWN_MEMBER_ID = 25,
+    KE_INVALID_SESSION_TIMEOUT = 26,
+    KE_REBALANCE_IN_PROGRESS = 27,
+    KE_TOPIC_AUTHORIZATION_FAILED = 29,
+    KE_INVALID_TIMESTAMP = 32,
+    KE_UNSUPPORTED_VERSION = 35,
+    KE_TOPIC_ALREADY_EXISTS = 36,
+    KE_INVALID_PARTITIONS = 37,
+    KE_INVALID_REPLICATION_FACTOR = 38,
+    KE_INVALID_REPLICA_ASSIGNMENT = 39,
+    KE_INVALID_CONFIG = 40,
+    KE_INVALID_REQUEST = 42,
+    KE_POLICY_VIOLATION = 44,
+    KE_OUT_OF_ORDER_SEQUENCE_NUMBER = 45,
+    KE_INVALID_PRODUCER_EPOCH = 47,
+    KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53,
+    KE_KAFKA_STORAGE_ERROR = 56,
+    KE_NON_EMPTY_GROUP = 68,
+    KE_GROUP_ID_NOT_FOUND = 69,
+    KE_FETCH_SESSION_ID_NOT_FOUND = 70,
+    KE_INVALID_FETCH_SESSION_EPOCH = 71,
+    KE_FENCED_LEADER_EPOCH = 74,
+    KE_UNKNOWN_LEADER_EPOCH = 75,
+    KE_UNSUPPORTED_COMPRESSION_TYPE = 76,
+    KE_MEMBER_ID_REQUIRED = 79,
+    KE_GROUP_MAX_SIZE_REACHED = 81,
+    KE_FENCED_INSTANCE_ID = 82,
+    KE_GROUP_SUBSCRIBED_TO_TOPIC = 86,
+    KE_INVALID_RECORD = 87,
+    KE_UNKNOWN_TOPIC_ID = 100,
+};
+/* What a failed call into topics, partitions or the log is for a client. */
+int16_t kafka_error_of(enum err_code rc);
+int16_t kafka_error_of_append(enum err_code rc);
+int16_t kafka_error_of_topic(enum err_code rc);
+int16_t kafka_error_of_group(enum err_code rc, enum group_detail detail);
+
+/* ---- configs.c ---- */
+struct kafka_config_view {
+    const char *name;
+    struct bytes value;
+    int8_t type; /* Kafka's ConfigType */
+    bool is_default;
+};
+#define KAFKA_TOPIC_CONFIGS_MAX 32
+/* What DescribeConfigs and CreateTopics tell of a topic; values are in the arena. */
+int kafka_topic_configs(struct broker *b, const struct topic_config *c, struct arena *a, struct kafka_config_view *out);
+/* Takes one config of a CreateTopics request. KE_INVALID_CONFIG and the reason in *e. */
+int16_t kafka_topic_config_set(struct topic_config *c, struct bytes name, struct bytes value, struct err *e);
+
+/* ---- the handlers, one file each; body is the decoded request ---- */
+void kafka_handle_api_versions(struct kafka_request *q, void *body); /* api_versions.c */
+void kafka_handle_metadata(struct kafka_request *q, void *body);     /* metadata.c */
+void kafka_handle_describe_cluster(struct kafka_request *q, void *body);
+void kafka_handle_find_coordinator(struct kafka_request *q, void *body);
+void kafka_handle_produce(struct kafka_request *q, void *body);      /* produce.c */
+void kafka_handle_fetch(struct kafka_request *q, void *body);        /* fetch.c */
+void kafka_handle_list_offsets(struct kafka_request *q, void *body); /* list_offsets.c */
+void kafka_handle_join_group(struct kafka_request *q, void *body);   /* groups.c */
+void kafka_handle_sync_group(struct kafka_request *q, void *body);
+void kafka_handle_heartbeat(struct kafka_request *q, void *body);
+void kafka_handle_leave_group(struct kafka_request *q, void *body);
+void kafka_handle_describe_groups(struct kafka_request *q, void *body); /* group_admin.c */
+void kafka_handle_list_groups(struct kafka_request *q, void *body);
+void kafka_handle_delete_groups(struct kafka_request *q, void *body);
+void kafka_handle_offset_commit(struct kafka_request *q, void *body); /* offsets.c */
+void kafka_handle_offset_fetch(struct kafka_request *q, void *body);
+void kafka_handle_create_topics(struct kafka_request *q, void *body); /* topics.c */
+void kafka_handle_delete_topics(struct kafka_request *q, void *body);
+void kafka_handle_init_producer_id(struct kafka_request *q, void *body); /* producer_id.c */
+void kafka_handle_describe_configs(struct kafka_request *q, void *body); /* configs.c */
+
+/* The answer to an ApiVersions request of a version that is not served: version 0 with the range of ApiVersions. */
+void kafka_reply_api_versions_unsupported(struct kafka_request *q);
+
+#endif
