@@ -17,15 +17,15 @@
 #define IOV_BATCH 64
 
 struct file {
-    int            fd;
+    int fd;
     const uint8_t *map;
-    size_t         map_len;
-    char           path[];
+    size_t map_len;
+    char path[];
 };
 
 static enum err_code file_create(struct file **out, int fd, const char *path, struct err *e)
 {
-    size_t       n = strlen(path) + 1;
+    size_t n = strlen(path) + 1;
     struct file *f = calloc(1, sizeof *f + n);
     *out = f;
     if (f == NULL) {
@@ -59,7 +59,8 @@ static void os_close(struct fs *fs, struct file *f)
     free(f);
 }
 
-static enum err_code os_pread(struct fs *fs, struct file *f, void *buf, size_t len, uint64_t at, size_t *n, struct err *e)
+static enum err_code os_pread(struct fs *fs, struct file *f, void *buf, size_t len, uint64_t at, size_t *n,
+                              struct err *e)
 {
     size_t done = 0;
     (void)fs;
@@ -74,13 +75,14 @@ static enum err_code os_pread(struct fs *fs, struct file *f, void *buf, size_t l
     return ERR_NONE;
 }
 
-static enum err_code os_pwritev(struct fs *fs, struct file *f, const struct iovec *iov, int n, uint64_t at, struct err *e)
+static enum err_code os_pwritev(struct fs *fs, struct file *f, const struct iovec *iov, int n, uint64_t at,
+                                struct err *e)
 {
     (void)fs;
     while (n > 0) {
-        int     k = n < IOV_BATCH ? n : IOV_BATCH;
+        int k = n < IOV_BATCH ? n : IOV_BATCH;
         ssize_t r = pwritev(f->fd, iov, k, (off_t)at);
-        size_t  left;
+        size_t left;
         if (r < 0 && errno == EINTR) continue;
         if (r < 0) return err_set_os(e, errno, "writing %s at %llu", f->path, (unsigned long long)at);
         at += (uint64_t)r;
@@ -189,12 +191,12 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 static enum err_code os_list(struct fs *fs, const char *dir, fs_list_fn fn, void *arg, struct err *e)
 {
     struct dirent **names;
-    bool            more = true;
-    int             n = scandir(dir, &names, NULL, by_name);
+    bool more = true;
+    int n = scandir(dir, &names, NULL, by_name);
     (void)fs;
     if (n < 0) return err_set_os(e, errno, "listing directory %s", dir);
     for (int i = 0; i < n; i++) {
-        char        path[LIMIT_PATH_LEN_MAX];
+        char path[LIMIT_PATH_LEN_MAX];
         struct stat st;
         const char *name = names[i]->d_name;
         if (more && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
@@ -224,8 +226,8 @@ static enum err_code os_space(struct fs *fs, const char *path, struct fs_space *
 
 static enum err_code os_lock(struct fs *fs, const char *path, struct file **out, struct err *e)
 {
-    char          pid[32] = "";
-    int           n;
+    char pid[32] = "";
+    int n;
     enum err_code rc = os_open(fs, path, FS_WRITE, out, e);
     if (rc != ERR_NONE) return rc;
     if (flock((*out)->fd, LOCK_EX | LOCK_NB) != 0) {
@@ -248,7 +250,8 @@ static enum err_code os_lock(struct fs *fs, const char *path, struct file **out,
 
 struct fs *os_fs(void)
 {
-    static struct fs fs = {os_open,   os_close,  os_pread, os_pwritev, os_truncate, os_size,   os_sync,  os_map, os_sync_dir,
-                           os_rename, os_unlink, os_mkdir, os_rmdir,   os_list,     os_exists, os_space, os_lock};
+    static struct fs fs = {os_open,  os_close, os_pread,    os_pwritev, os_truncate, os_size,
+                           os_sync,  os_map,   os_sync_dir, os_rename,  os_unlink,   os_mkdir,
+                           os_rmdir, os_list,  os_exists,   os_space,   os_lock};
     return &fs;
 }

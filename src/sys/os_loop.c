@@ -4,8 +4,9 @@
  *   timers: one uv_timer armed for the top of a binary heap of (time, sequence)
  *   jobs:   queue (locked) ──▶ job thread ──▶ finished (locked) ── uv_async ──▶ done() on the loop's thread
  *
- * One uv_timer for all because uv's timers are of milliseconds and need a handle each; the heap keeps ties in start order.
- * The lock protects inbox, queue, finished and the two flags beside them; it is held for list operations only. */
+ * One uv_timer for all because uv's timers are of milliseconds and need a handle each; the heap keeps ties in start
+ * order. The lock protects inbox, queue, finished and the two flags beside them; it is held for list operations only.
+ */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,27 +19,28 @@
 
 struct os_loop {
     struct loop loop;
-    uv_loop_t   uv;
-    uv_async_t  async;
-    uv_timer_t  timer;
+    uv_loop_t uv;
+    uv_async_t async;
+    uv_timer_t timer;
     uv_signal_t signals[SIGNALS_MAX];
-    int         n_signals;
+    int n_signals;
     void (*on_signal)(void *arg, int signo);
-    void          *signal_arg;
-    uint64_t       now;
+    void *signal_arg;
+    uint64_t now;
     struct timer **heap;
-    size_t         n_timers, cap_timers;
-    uint64_t       timer_seq;
-    bool           progressed; /* something ran in this turn */
-    pthread_t      owner;      /* of the running loop */
-    _Atomic int    is_running;
-    _Atomic int    stop_asked;
+    size_t n_timers, cap_timers;
+    uint64_t timer_seq;
+    bool progressed; /* something ran in this turn */
+    pthread_t owner; /* of the running loop */
+    _Atomic int is_running;
+    _Atomic int stop_asked;
     /* Under lock. */
     pthread_mutex_t lock;
-    pthread_cond_t  job_ready;
-    struct list     inbox, queue, finished;
-    bool            job_thread_on, ending;
-    pthread_t       job_thread;
+    pthread_cond_t job_ready;
+    struct list inbox, queue, finished;
+    struct list mark; /* in the inbox while it is run: where the turn began */
+    bool job_thread_on, ending;
+    pthread_t job_thread;
 };
 
 static struct os_loop *self(struct loop *l)
@@ -109,7 +111,7 @@ static void arm(struct os_loop *o)
 
 static void heap_remove(struct os_loop *o, struct timer *t)
 {
-    size_t        i = t->slot - 1;
+    size_t i = t->slot - 1;
     struct timer *last = o->heap[--o->n_timers];
     t->slot = 0;
     if (last != t) sift(o, i, last);
@@ -118,7 +120,7 @@ static void heap_remove(struct os_loop *o, struct timer *t)
 static void os_timer_stop(struct loop *l, struct timer *t)
 {
     struct os_loop *o = self(l);
-    bool            was_top = t->slot == 1;
+    bool was_top = t->slot == 1;
     if (t->slot == 0) return;
     heap_remove(o, t);
     if (was_top) arm(o);
@@ -144,7 +146,7 @@ static void os_timer_start(struct loop *l, struct timer *t, uint64_t at_ns)
 static void on_uv_timer(uv_timer_t *h)
 {
     struct os_loop *o = h->data;
-    uint64_t        now;
+    uint64_t now;
     os_loop_turn(&o->loop);
     now = o->now;
     while (o->n_timers > 0 && o->heap[0]->at_ns <= now) {
@@ -179,12 +181,11 @@ static struct list *take(struct os_loop *o, struct list *from)
 /* Everything that was there at the start of the turn; what that posts comes next turn. */
 static void run_inbox(struct os_loop *o)
 {
-    struct task mark = {.run = NULL};
     struct list *n;
     pthread_mutex_lock(&o->lock);
-    list_push_back(&o->inbox, &mark.link);
+    list_push_back(&o->inbox, &o->mark);
     pthread_mutex_unlock(&o->lock);
-    while ((n = take(o, &o->inbox)) != &mark.link) {
+    while ((n = take(o, &o->inbox)) != &o->mark) {
         struct task *t = CONTAINER_OF(n, struct task, link);
         __atomic_store_n(&t->posted, 0, __ATOMIC_RELEASE);
         t->run(t);
@@ -194,8 +195,8 @@ static void run_inbox(struct os_loop *o)
 static void on_async(uv_async_t *h)
 {
     struct os_loop *o = h->data;
-    struct list    *n;
-    bool            more;
+    struct list *n;
+    bool more;
     os_loop_turn(&o->loop);
     while ((n = take(o, &o->finished)) != NULL) {
         struct job *j = CONTAINER_OF(n, struct job, link);
@@ -212,10 +213,10 @@ static void on_async(uv_async_t *h)
 struct call {
     struct task task;
     void (*fn)(void *arg);
-    void           *arg;
+    void *arg;
     pthread_mutex_t lock;
-    pthread_cond_t  done_cond;
-    bool            done;
+    pthread_cond_t done_cond;
+    bool done;
 };
 
 static void run_call(struct task *t)
@@ -231,7 +232,7 @@ static void run_call(struct task *t)
 static void os_call(struct loop *l, void (*fn)(void *arg), void *arg)
 {
     struct os_loop *o = self(l);
-    struct call     c = {.task.run = run_call, .fn = fn, .arg = arg};
+    struct call c = {.task.run = run_call, .fn = fn, .arg = arg};
     /* A loop that does not run has no other thread in it: before its start and after its end the caller is alone. */
     if (!o->is_running || pthread_equal(o->owner, pthread_self())) {
         fn(arg);
@@ -255,7 +256,7 @@ static void *job_main(void *arg)
     struct os_loop *o = arg;
     for (;;) {
         struct list *n;
-        struct job  *j;
+        struct job *j;
         pthread_mutex_lock(&o->lock);
         while (list_is_empty(&o->queue) && !o->ending)
             pthread_cond_wait(&o->job_ready, &o->lock);
@@ -274,7 +275,7 @@ static void *job_main(void *arg)
 static void os_submit(struct loop *l, struct job *j)
 {
     struct os_loop *o = self(l);
-    pthread_attr_t  attr;
+    pthread_attr_t attr;
     if (!o->job_thread_on) {
         pthread_attr_init(&attr);
         pthread_attr_setstacksize(&attr, JOB_STACK_BYTES);
@@ -326,7 +327,7 @@ static void on_uv_signal(uv_signal_t *h, int signo)
 void os_loop_on_signal(struct loop *l, void (*fn)(void *arg, int signo), void *arg)
 {
     static const int numbers[SIGNALS_MAX] = {SIGTERM, SIGINT};
-    struct os_loop  *o = self(l);
+    struct os_loop *o = self(l);
     o->on_signal = fn;
     o->signal_arg = arg;
     for (; o->n_signals < SIGNALS_MAX; o->n_signals++) {
@@ -341,7 +342,7 @@ void os_loop_on_signal(struct loop *l, void (*fn)(void *arg, int signo), void *a
 enum err_code os_loop_create(struct loop **out, struct err *e)
 {
     struct os_loop *o = calloc(1, sizeof *o);
-    int             rc;
+    int rc;
     *out = NULL;
     if (o == NULL) return err_set(e, ERR_MEMORY, "creating an event loop: out of memory");
     o->loop = (struct loop){os_now_ns, os_post, os_call, os_timer_start, os_timer_stop, os_submit, os_run, os_stop};

@@ -70,8 +70,8 @@ static void *thread_main(void *arg)
 enum err_code os_thread_start(struct os_thread **out, void (*fn)(void *arg), void *arg, struct err *e)
 {
     struct os_thread *t = calloc(1, sizeof *t);
-    pthread_attr_t    attr;
-    int               rc;
+    pthread_attr_t attr;
+    int rc;
     *out = NULL;
     if (t == NULL) return err_set(e, ERR_MEMORY, "starting a thread: out of memory");
     t->fn = fn;
@@ -99,17 +99,17 @@ void os_thread_join(struct os_thread *t)
 
 struct os_diag {
     struct diag diag;
-    int         fd;
+    int fd;
 };
 
 static void diag_write(struct diag *d, enum diag_level level, const char *room, const char *text)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
-    struct os_diag          *o = CONTAINER_OF(d, struct os_diag, diag);
-    char                     line[1024], time_text[48];
-    size_t                   n = civil_format_us(time_text, wall_ms(NULL) * 1000, 3, 'T');
-    int                      len;
-    ssize_t                  written;
+    struct os_diag *o = CONTAINER_OF(d, struct os_diag, diag);
+    char line[1024], time_text[48];
+    size_t n = civil_format_us(time_text, wall_ms(NULL) * 1000, 3, 'T');
+    int len;
+    ssize_t written;
     time_text[n] = 0;
     len = snprintf(line, sizeof line - 2, "ts=%sZ level=%s room=%s msg=\"", time_text, names[level], room);
     for (const char *p = text; *p != 0 && (size_t)len < sizeof line - 4; p++) {
@@ -125,7 +125,7 @@ static void diag_write(struct diag *d, enum diag_level level, const char *room, 
 
 void diag_printf(struct diag *d, enum diag_level level, const char *room, const char *fmt, ...)
 {
-    char    text[900];
+    char text[900];
     va_list ap;
     if (d == NULL || level > d->level) return;
     va_start(ap, fmt);

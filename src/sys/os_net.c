@@ -1,12 +1,14 @@
 /* os_net.c: TCP streams on libuv.
  *
  * Reading: libuv asks for room, the handler gives its own buffer, the kernel copies into it: no copy of ours.
- * Sending: a queue of requests; the first is tried at once with uv_try_write (one system call in the common case), the rest goes by one
- * uv_write at a time from the head of the queue. `sent` runs from a task, never inside send(), so a caller is not re-entered.
+ * Sending: a queue of requests; the first is tried at once with uv_try_write (one system call in the common case), the
+ * rest goes by one uv_write at a time from the head of the queue. `sent` runs from a task, never inside send(), so a
+ * caller is not re-entered.
  *
  * N1  requests of one connection finish in the order they were sent.
  * N2  every request gets exactly one `sent`, before `closed`.
- * N3  accept stops nothing: at LIMIT_CONNECTIONS_MAX, and when descriptors run out, a new connection is closed at once. */
+ * N3  accept stops nothing: at LIMIT_CONNECTIONS_MAX, and when descriptors run out, a new connection is closed at once.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,30 +16,30 @@
 #include "sys/os_loop_int.h"
 
 struct os_net {
-    struct net   net;
+    struct net net;
     struct loop *loop;
-    unsigned     n_conns;
+    unsigned n_conns;
 };
 struct listener {
-    uv_tcp_t       tcp;
+    uv_tcp_t tcp;
     struct os_net *net;
-    accept_fn      fn;
-    void          *arg;
+    accept_fn fn;
+    void *arg;
 };
 struct conn {
-    uv_tcp_t                   tcp;
-    uv_connect_t               connect;
-    uv_write_t                 write;
-    struct os_net             *net;
+    uv_tcp_t tcp;
+    uv_connect_t connect;
+    uv_write_t write;
+    struct os_net *net;
     const struct conn_handler *handler; /* NULL: refused */
-    void                      *user;
+    void *user;
     void (*connected)(void *user, struct conn *c);
-    struct list sends;     /* not yet with the kernel; the first may be with libuv */
-    struct list finished;  /* done, `sent` not yet told */
-    size_t      queued;
+    struct list sends;    /* not yet with the kernel; the first may be with libuv */
+    struct list finished; /* done, `sent` not yet told */
+    size_t queued;
     struct task finish_task;
-    struct err  error;
-    bool        writing, reading, no_room, closing, was_busy, gone;
+    struct err error;
+    bool writing, reading, no_room, closing, was_busy, gone;
 };
 
 static struct loop *loop_of(struct conn *c)
@@ -107,7 +109,7 @@ static void write_next(struct conn *c);
 
 static void on_written(uv_write_t *w, int status)
 {
-    struct conn     *c = w->data;
+    struct conn *c = w->data;
     struct send_req *r;
     os_loop_turn(c->net->loop);
     c->writing = false;
@@ -129,7 +131,7 @@ static void write_next(struct conn *c)
 {
     while (!c->writing && !c->closing && !list_is_empty(&c->sends)) {
         struct send_req *r = CONTAINER_OF(list_first(&c->sends), struct send_req, link);
-        int              n = r->bytes == 0 ? 0 : uv_try_write((uv_stream_t *)&c->tcp, bufs_of(r), (unsigned)r->n);
+        int n = r->bytes == 0 ? 0 : uv_try_write((uv_stream_t *)&c->tcp, bufs_of(r), (unsigned)r->n);
         if (n < 0 && n != UV_EAGAIN) {
             conn_fail(c, n, "sending");
             c->net->net.close(&c->net->net, c);
@@ -177,8 +179,8 @@ static size_t os_send_queued(struct net *net, struct conn *c)
 static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *buf)
 {
     struct conn *c = h->data;
-    uint8_t     *ptr = NULL;
-    size_t       cap = 0;
+    uint8_t *ptr = NULL;
+    size_t cap = 0;
     (void)hint;
     os_loop_turn(c->net->loop);
     c->handler->room(c->user, &ptr, &cap);
@@ -254,7 +256,7 @@ static enum err_code parse_address(const struct net_address *a, struct sockaddr_
 
 static void print_address(const struct sockaddr_storage *s, struct net_address *out)
 {
-    const struct sockaddr_in  *v4 = (const void *)s;
+    const struct sockaddr_in *v4 = (const void *)s;
     const struct sockaddr_in6 *v6 = (const void *)s;
     memset(out, 0, sizeof *out);
     if (s->ss_family == AF_INET6) {
@@ -286,7 +288,7 @@ static struct conn *conn_create(struct os_net *o)
 static void on_connection(uv_stream_t *s, int status)
 {
     struct listener *l = s->data;
-    struct conn     *c;
+    struct conn *c;
     os_loop_turn(l->net->loop);
     if (status < 0) return;
     c = conn_create(l->net);
@@ -316,14 +318,14 @@ static void os_listener_close(struct net *net, struct listener *l)
     uv_close((uv_handle_t *)&l->tcp, on_listener_closed);
 }
 
-static enum err_code os_listen(struct net *net, const struct net_address *a, accept_fn fn, void *arg, struct listener **out,
-                               struct net_address *bound, struct err *e)
+static enum err_code os_listen(struct net *net, const struct net_address *a, accept_fn fn, void *arg,
+                               struct listener **out, struct net_address *bound, struct err *e)
 {
-    struct os_net          *o = CONTAINER_OF(net, struct os_net, net);
+    struct os_net *o = CONTAINER_OF(net, struct os_net, net);
     struct sockaddr_storage address;
-    struct listener        *l;
-    int                     rc, len = sizeof address;
-    enum err_code           code = parse_address(a, &address, e);
+    struct listener *l;
+    int rc, len = sizeof address;
+    enum err_code code = parse_address(a, &address, e);
     *out = NULL;
     if (code != ERR_NONE) return code;
     l = calloc(1, sizeof *l);
@@ -365,11 +367,11 @@ static void on_connect(uv_connect_t *r, int status)
 static enum err_code os_connect(struct net *net, const struct net_address *a, const struct conn_handler *h, void *user,
                                 void (*connected)(void *user, struct conn *c), struct conn **out, struct err *e)
 {
-    struct os_net          *o = CONTAINER_OF(net, struct os_net, net);
+    struct os_net *o = CONTAINER_OF(net, struct os_net, net);
     struct sockaddr_storage address;
-    struct conn            *c;
-    int                     rc;
-    enum err_code           code = parse_address(a, &address, e);
+    struct conn *c;
+    int rc;
+    enum err_code code = parse_address(a, &address, e);
     *out = NULL;
     if (code != ERR_NONE) return code;
     c = conn_create(o);
@@ -390,7 +392,7 @@ static enum err_code os_connect(struct net *net, const struct net_address *a, co
 static void os_local(struct net *net, struct conn *c, struct net_address *out)
 {
     struct sockaddr_storage s = {0};
-    int                     len = sizeof s;
+    int len = sizeof s;
     (void)net;
     (void)uv_tcp_getsockname(&c->tcp, (struct sockaddr *)&s, &len);
     print_address(&s, out);
@@ -399,7 +401,7 @@ static void os_local(struct net *net, struct conn *c, struct net_address *out)
 static void os_peer(struct net *net, struct conn *c, struct net_address *out)
 {
     struct sockaddr_storage s = {0};
-    int                     len = sizeof s;
+    int len = sizeof s;
     (void)net;
     (void)uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&s, &len);
     print_address(&s, out);
