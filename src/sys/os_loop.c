@@ -8,6 +8,7 @@
  * order. The lock protects inbox, queue, finished and the two flags beside them; it is held for list operations only.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -162,7 +163,7 @@ static void on_uv_timer(uv_timer_t *h)
 static void os_post(struct loop *l, struct task *t)
 {
     struct os_loop *o = self(l);
-    if (__atomic_exchange_n(&t->posted, 1, __ATOMIC_ACQ_REL)) return;
+    if (atomic_exchange_explicit(&t->posted, 1, memory_order_acq_rel)) return;
     pthread_mutex_lock(&o->lock);
     list_push_back(&o->inbox, &t->link);
     pthread_mutex_unlock(&o->lock);
@@ -186,8 +187,10 @@ static void run_inbox(struct os_loop *o)
     list_push_back(&o->inbox, &o->mark);
     pthread_mutex_unlock(&o->lock);
     while ((n = take(o, &o->inbox)) != &o->mark) {
-        struct task *t = CONTAINER_OF(n, struct task, link);
-        __atomic_store_n(&t->posted, 0, __ATOMIC_RELEASE);
+        struct task *t;
+        check(n != NULL);
+        t = CONTAINER_OF(n, struct task, link);
+        atomic_store_explicit(&t->posted, 0, memory_order_release);
         t->run(t);
     }
 }
