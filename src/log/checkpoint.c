@@ -58,7 +58,8 @@ enum err_code checkpoint_decode(const uint8_t in[CHECKPOINT_SLOT_LEN], struct ch
         .flags = be32_get(in + 52),
     };
     bool sane = out->generation > 0 && out->start >= 0 && out->segment_base >= 0 && out->durable >= out->segment_base &&
-                out->position <= LIMIT_SEGMENT_BYTES_MAX && be32_get(in + 4) == CHECKPOINT_VERSION;
+                out->durable < INT64_MAX / 2 && out->position <= LIMIT_SEGMENT_BYTES_MAX &&
+                be32_get(in + 4) == CHECKPOINT_VERSION;
     return sane ? ERR_NONE : ERR_CORRUPT;
 }
 
