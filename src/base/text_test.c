@@ -265,8 +265,8 @@ static void test_text__utf8(void **state)
                                        "\xee\x80\x80",
                                        "\xf0\x90\x80\x80",
                                        "\xf4\x8f\xbf\xbf",
-                                       "12345678\xc3\xa4"
-                                       "12345678"};
+                                       ("12345678\xc3\xa4"
+                                        "12345678")};
     static const char *const BAD[] = {"\x80",
                                       "\xc1\xbf",
                                       "\xc2",
