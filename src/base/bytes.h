@@ -14,6 +14,8 @@ struct bytes {
 
 #define BYTES_NULL ((struct bytes){NULL, 0})
 #define BYTES_LIT(s) ((struct bytes){(const uint8_t *)("" s), sizeof(s) - 1})
+/* The same as an initializer of static data, where ISO C wants no compound literal. */
+#define BYTES_INIT(s) {(const uint8_t *)("" s), sizeof(s) - 1}
 /* For printf("%.*s", BYTES_ARG(b)). */
 #define BYTES_ARG(b) (int)(b).len, (const char *)((b).ptr ? (b).ptr : (const uint8_t *)"")
 

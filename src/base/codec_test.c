@@ -220,9 +220,9 @@ static void test_codec__snappy_is_read_in_both_forms(void **state)
     EXPANDS(CODEC_SNAPPY, "\x82SNAPPY\0\0\0\0\2\0\0\0\1\0\0\0\4\2\4ab\0\0\0\3\1\0c",
             "abc"); /* version is not looked at */
     static const struct bytes BAD[] = {
-        BYTES_LIT("\x82SNAPPY\0\0\0\0\1\0\0\0\1\0\0\0"),             /* block length cut off */
-        BYTES_LIT("\x82SNAPPY\0\0\0\0\1\0\0\0\1\0\0\0\0"),           /* a block of 0 bytes is no block */
-        BYTES_LIT("\x82SNAPPY\0\0\0\0\1\0\0\0\1\xff\xff\xff\xff\1"), /* longer than the input */
+        BYTES_INIT("\x82SNAPPY\0\0\0\0\1\0\0\0\1\0\0\0"),             /* block length cut off */
+        BYTES_INIT("\x82SNAPPY\0\0\0\0\1\0\0\0\1\0\0\0\0"),           /* a block of 0 bytes is no block */
+        BYTES_INIT("\x82SNAPPY\0\0\0\0\1\0\0\0\1\xff\xff\xff\xff\1"), /* longer than the input */
     };
     for (size_t i = 0; i < ARRAY_LEN(BAD); i++)
         assert_int_equal(codec_decompress(CODEC_SNAPPY, BAD[i], MIB, &back, &e), ERR_CORRUPT);
