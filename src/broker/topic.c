@@ -366,8 +366,8 @@ enum err_code topic_create_any(struct broker *b, struct bytes name, int32_t n_pa
     enum err_code rc = create_check(b, name, n_partitions, e);
     if (rc != ERR_NONE) return rc;
     if (b->is_closing) return err_set(e, ERR_CLOSED, "the broker is closing");
-    be64_put(uuid, rng->next(rng));
-    be64_put(uuid + 8, rng->next(rng) | 1); /* Never zero. */
+    be64_put(uuid, rng->next(rng) | 1); /* Each half is never zero: the first is a port's handle. */
+    be64_put(uuid + 8, rng->next(rng) | 1);
 
     struct topic *t = topic_make(b, name, uuid, n_partitions, c ? c : &defaults, b->topic_seq);
     rc = topic_open_logs(t, e);
