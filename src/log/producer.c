@@ -128,7 +128,7 @@ void producers_record(struct producers *p, const struct batch_view *v, int64_t n
         one->epoch = v->producer_epoch;
         one->n_sent = 0;
     }
-    if (now_ms > one->used_ms) one->used_ms = now_ms;
+    if (now_ms > one->used_ms) one->used_ms = now_ms; /* From 0: never negative. */
     if ((v->attributes & BATCH_ATTR_CONTROL) || v->base_sequence < 0) return;
     if (one->n_sent == LIMIT_PRODUCER_BATCHES) {
         memmove(one->sent, one->sent + 1, (LIMIT_PRODUCER_BATCHES - 1) * sizeof(one->sent[0]));
@@ -242,7 +242,7 @@ static bool decode_one(struct producers *p, struct reader *r)
     uint16_t n = reader_be16(r);
     int64_t used_ms = (int64_t)reader_be64(r);
 
-    if (r->failed || id < 0 || n > LIMIT_PRODUCER_BATCHES || find(p, id) != NULL) return false;
+    if (r->failed || id < 0 || used_ms < 0 || n > LIMIT_PRODUCER_BATCHES || find(p, id) != NULL) return false;
     struct producer *one = add(p, id);
     one->epoch = epoch;
     one->n_sent = n;

@@ -280,12 +280,13 @@ static enum err_code take_tail(struct recover *rec, size_t i, bool *cut, int64_t
     if (rc != ERR_NONE) goto fail;
     uint64_t known = atomic_load(&seg->size);
     if (is_place && known < rec->cp.position) rec->r->index_rebuilt = true;
-    bool distrust = is_place && (rec->cp.flags & CHECKPOINT_DISTRUST_TAIL) && rec->cp.position < size; /* R7 */
-    rc = log_scan_rest(l, seg, distrust ? rec->cp.position : size, rec->durable, next_base, &rest, e);
+    bool distrust = is_place && (rec->cp.flags & CHECKPOINT_DISTRUST_TAIL); /* R7 */
+    uint64_t scan_size = distrust && rec->cp.position < size ? rec->cp.position : size;
+    rc = log_scan_rest(l, seg, scan_size, rec->durable, next_base, &rest, e);
     if (rc != ERR_NONE) goto fail;
     rec->r->scanned_bytes += rest.scanned_bytes;
     *cut = rest.cut || distrust;
-    if (*cut) rc = cut_tail(rec, seg, size, e);
+    if (rest.cut || scan_size < size) rc = cut_tail(rec, seg, size, e);
     if (rc != ERR_NONE) goto fail;
     *expect = rest.next;
     seg->writes_index = true;
