@@ -52,7 +52,8 @@ struct scope {
     int n_aliases;
 };
 struct expr *bind_expr(struct scope *s, const struct ast *a);
-struct expr *bind_predicate(struct scope *s, const struct ast *a); /* BOOLEAN */
+struct expr *bind_predicate(struct scope *s, const struct ast *a);                                         /* BOOLEAN */
+void *unknown_qualifier(struct binder *b, const struct relation *r, struct bytes qualifier, int position); /* fails */
 /* bind_call.c */
 struct expr *bind_call(struct scope *s, const struct ast *a);
 bool call_is_aggregate(const struct ast *a);

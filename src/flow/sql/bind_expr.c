@@ -26,6 +26,14 @@ static void *unknown_column(struct scope *s, struct bytes name, int position)
                     sql_shown(s->b->c, name));
 }
 
+void *unknown_qualifier(struct binder *b, const struct relation *r, struct bytes qualifier, int position)
+{
+    const char *hint = NULL;
+    if (r != NULL && !bytes_is_null(r->name))
+        hint = arena_printf(b->c->arena, "FROM calls it '%s'", sql_shown(b->c, r->name));
+    return sql_fail(b->c, position, hint, "there is no stream '%s' in FROM", sql_shown(b->c, qualifier));
+}
+
 struct expr *bind_column(struct scope *s, struct bytes qualifier, struct bytes name, int position)
 {
     struct sql_ctx *c = s->b->c;
@@ -37,11 +45,7 @@ struct expr *bind_column(struct scope *s, struct bytes qualifier, struct bytes n
             if (bytes_equal(s->aliases[i].name, name)) return s->alias_exprs[i];
         }
     } else if (r == NULL || bytes_is_null(r->name) || !bytes_equal(r->name, qualifier)) {
-        struct suggest near;
-        suggest_init(&near, qualifier);
-        if (r != NULL && !bytes_is_null(r->name)) suggest_add(&near, r->name);
-        return sql_fail(c, position, suggest_hint(c, &near, NULL), "there is no stream '%s' in FROM",
-                        sql_shown(c, qualifier));
+        return unknown_qualifier(s->b, r, qualifier, position);
     }
     for (int i = 0; r != NULL && i < r->n_visible; i++) {
         if (!bytes_equal(r->plan->columns[i].name, name)) continue;

@@ -196,11 +196,7 @@ static bool bind_star(struct query *q, const struct ast *a)
     struct relation *r = q->input;
 
     if (!bytes_is_null(a->qualifier) && (bytes_is_null(r->name) || !bytes_equal(r->name, a->qualifier))) {
-        struct suggest near;
-        suggest_init(&near, a->qualifier);
-        if (!bytes_is_null(r->name)) suggest_add(&near, r->name);
-        sql_fail(q->b->c, a->position, suggest_hint(q->b->c, &near, NULL), "there is no stream '%s' in FROM",
-                 sql_shown(q->b->c, a->qualifier));
+        unknown_qualifier(q->b, r, a->qualifier, a->position);
         return false;
     }
     for (int i = 0; i < r->n_visible; i++) {

@@ -26,6 +26,8 @@ bool parser_accept_word(struct parser *p, const char *word);
 bool parser_accept_punct(struct parser *p, uint16_t punct);
 /* "expected <what>, found ..." */
 void *parser_expected(struct parser *p, const char *what);
+/* True, and an error there, when the word before this place looks like one of `words`: it was read as an alias. */
+bool parser_check_misspelt(struct parser *p, const char *const *words, size_t n);
 bool parser_expect_word(struct parser *p, const char *word);
 bool parser_expect_punct(struct parser *p, char punct);
 /* A name: quoted, or a word that is not reserved. */

@@ -96,6 +96,20 @@ bool parser_expect_word(struct parser *p, const char *word)
     return false;
 }
 
+bool parser_check_misspelt(struct parser *p, const char *const *words, size_t n)
+{
+    const struct token *t = p->at > 0 ? &p->tokens[p->at - 1] : NULL;
+    struct suggest s;
+
+    if (t == NULL || t->kind != TOKEN_WORD) return false;
+    suggest_init(&s, token_value(p->c, t));
+    for (size_t i = 0; i < n; i++)
+        suggest_add(&s, bytes_str(words[i]));
+    if (s.distance == 0 || s.distance > 2 || strlen(s.want) + 1 < strlen(s.best)) return false;
+    sql_fail(p->c, (int)t->position, suggest_hint(p->c, &s, NULL), "unexpected word %s", token_shown(p->c, t));
+    return true;
+}
+
 bool parser_expect_punct(struct parser *p, char punct)
 {
     const char what[] = {'\'', punct, '\'', '\0'};

@@ -364,6 +364,7 @@ static bool check_set_operation(struct parser *p)
 
 static bool parse_select_body(struct parser *p, struct select_ast *s)
 {
+    static const char *const clauses[] = {"FROM"};
     if (parser_accept_word(p, "WITH") && !parse_ctes(p, s)) return false;
     s->position = parser_position(p);
     if (!parser_expect_word(p, "SELECT")) return false;
@@ -383,7 +384,7 @@ static bool parse_select_body(struct parser *p, struct select_ast *s)
     if (!parser_is_word(p, 0, "FROM")) {
         if (parser_peek(p, 0)->kind == TOKEN_END || parser_is_punct(p, 0, ';') || parser_is_punct(p, 0, ')'))
             sql_not_yet(p->c, s->position, "SELECT without FROM", NULL);
-        else
+        else if (!parser_check_misspelt(p, clauses, 1))
             parser_expect_word(p, "FROM");
         return false;
     }

@@ -153,6 +153,7 @@ static bool parse_by_word(struct parser *p, struct statement_ast *s)
 
 struct statement_ast *parse_statement(struct sql_ctx *c)
 {
+    static const char *const clauses[] = {"WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "EMIT", "WITH"};
     struct parser p = {.c = c};
     struct statement_ast *s = arena_new(c->arena, struct statement_ast);
 
@@ -166,6 +167,7 @@ struct statement_ast *parse_statement(struct sql_ctx *c)
     if (parser_peek(&p, 0)->kind != TOKEN_END) {
         if (parser_is_punct(&p, -1, ';'))
             return sql_fail(c, parser_position(&p), NULL, "a second statement begins here: give one at a time");
+        if (parser_check_misspelt(&p, clauses, ARRAY_LEN(clauses))) return NULL;
         return parser_expected(&p, "the end of the statement");
     }
     check(p.depth == 0);

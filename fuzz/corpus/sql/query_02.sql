@@ -1,0 +1,1 @@
+SELECT window_start, window_end, auction, COUNT(*) AS n, SUM(price) total, AVG(price) FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(ts), INTERVAL '10' SECOND)) WHERE price > 5 GROUP BY window_start, window_end, auction HAVING COUNT(*) > 1

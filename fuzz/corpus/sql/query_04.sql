@@ -1,0 +1,1 @@
+CREATE STREAM x AS SELECT auction, COUNT(*) AS c FROM bid GROUP BY auction

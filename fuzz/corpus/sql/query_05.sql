@@ -1,0 +1,1 @@
+CREATE STREAM y WITH ('partitions'='3','key.fields'='auction','scan.watermark.idle-timeout'='5 s') AS SELECT window_start, window_time, auction, COUNT(*) AS c FROM TUMBLE(DATA => TABLE bid, TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '10' SECOND, "OFFSET" => INTERVAL '-1' SECOND) GROUP BY window_start, window_end, window_time, auction EMIT FINAL

@@ -1,0 +1,1 @@
+CREATE STREAM z AS SELECT ts, price FROM bid WHERE ok

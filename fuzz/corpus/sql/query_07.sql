@@ -1,0 +1,1 @@
+SELECT * FROM (SELECT * FROM bid) WHERE price BETWEEN 1 AND 5 OR auction IN (1,2,3) OR day = '2024-01-01' OR ts > '2024-01-01 00:00:00'

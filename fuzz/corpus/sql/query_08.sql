@@ -1,0 +1,1 @@
+SELECT a FROM (SELECT auction a, price / 0 b, cents FROM bid)

@@ -1,0 +1,1 @@
+SELECT channel, COUNT(*) AS n FROM bid GROUP BY channel ORDER BY n DESC, MAX(price) LIMIT 5 OFFSET 2

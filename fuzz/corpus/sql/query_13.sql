@@ -1,0 +1,1 @@
+SELECT FLOOR(ts TO HOUR) h, COUNT(*) FROM bid GROUP BY h

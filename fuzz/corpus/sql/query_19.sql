@@ -1,0 +1,1 @@
+SELECT price, COUNT(*) FROM bid

@@ -1,0 +1,1 @@
+SELECT * FROM bid JOIN plain ON 1=1
