@@ -16,6 +16,9 @@ MUST_USE enum err_code os_net_create(struct net **out, struct loop *os_loop, str
 void                   os_net_destroy(struct net *n);
 /* Runs fn on the loop's thread for SIGTERM and SIGINT. */
 void os_loop_on_signal(struct loop *l, void (*fn)(void *arg, int signo), void *arg);
+/* Address space of zeros that costs memory only where it is touched. NULL: none left. */
+void *os_reserve(size_t bytes);
+void  os_release(void *p, size_t bytes); /* NULL is harmless */
 /* A thread of its own. */
 struct os_thread;
 MUST_USE enum err_code os_thread_start(struct os_thread **out, void (*fn)(void *arg), void *arg, struct err *e);

@@ -1,46 +1,61 @@
-/* os_loop.c: the loop on libuv.
+/* os_loop.c: the loop on libuv. One turn:
  *
- *   any thread ── post ──▶ inbox (locked) ── uv_async ──▶ run() on the loop's thread
- *   timers: one uv_timer armed for the top of a binary heap of (time, sequence)
- *   jobs:   queue (locked) ──▶ job thread ──▶ finished (locked) ── uv_async ──▶ done() on the loop's thread
+ *   timers due ─▶ prepare: arm the uv_timer, forget the time ─▶ poll: sockets, signals, uv_async ─▶ check: tasks ─▶
+ * closed handles ▲ another thread: post ─▶ inbox, under lock ─▶ uv_async_send ──────────┤ job thread: run() ─▶
+ * finished, under lock ─▶ uv_async_send ──────────┘ done()
  *
- * One uv_timer for all because uv's timers are of milliseconds and need a handle each; the heap keeps ties in start
- * order. The lock protects inbox, queue, finished and the two flags beside them; it is held for list operations only.
- */
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-#include <uv.h>
-
+ * L1  Tasks run after the sockets of the turn were read, and only those posted before the first of them ran. A task
+ * that posts itself again thus comes in the next turn, after I/O. What many connections ask for in one turn is served
+ * by one task. L2  Tasks of the loop's own thread go to `local` without lock and without a system call; while `local`
+ * is not empty a uv_idle keeps poll from waiting. Others go to `inbox`, under the lock. L3  The time is read at most
+ * once per turn, at the first question after poll may have waited. L4  Nothing polls: without sockets, timers and posts
+ * the thread sleeps.
+ *
+ * One uv_timer for all: uv's timers are of milliseconds and a handle each. It is armed rounded up and never trusted:
+ * what is due is decided by our clock. The job thread is ours and not uv's pool, because jobs of one loop must run in
+ * order and uv_queue_work of 1.44 may not be called from other threads. The lock guards list operations only; it is not
+ * a message because it is the mailbox. */
 #include "sys/os_loop_int.h"
 
-#define JOB_STACK_BYTES (256u << 10)
-#define SIGNALS_MAX 2
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "sys/timers.h"
+
+#define JOB_STACK_BYTES                                                                                                \
+    (256u << 10) /* a job syncs and deletes files; 8 MiB per loop would be address space for nothing */
+#define N_SIGNALS 2
 
 struct os_loop {
     struct loop loop;
+    /* Loop thread. */
     uv_loop_t uv;
     uv_async_t async;
     uv_timer_t timer;
-    uv_signal_t signals[SIGNALS_MAX];
-    int n_signals;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_idle_t idle;
+    uv_signal_t signals[N_SIGNALS];
     void (*on_signal)(void *arg, int signo);
     void *signal_arg;
-    uint64_t now;
-    struct timer **heap;
-    size_t n_timers, cap_timers;
-    uint64_t timer_seq;
-    bool progressed; /* something ran in this turn */
-    pthread_t owner; /* of the running loop */
-    _Atomic int is_running;
-    _Atomic int stop_asked;
-    /* Under lock. */
+    bool has_signals, is_idle_on, has_run_something, is_time_known;
+    uint64_t now_ns;
+    uint64_t armed_ns; /* what the uv_timer is set to; UINT64_MAX: not set */
+    struct timers timers;
+    struct list local;
+    /* Any thread. */
+    pthread_t home;         /* the creator until the first run(), then the last runner */
+    _Atomic int is_running; /* release store after home is written */
+    _Atomic int is_stop_asked;
+    /* Under lock, any thread. */
     pthread_mutex_t lock;
     pthread_cond_t job_ready;
-    struct list inbox, queue, finished;
-    struct list mark; /* in the inbox while it is run: where the turn began */
-    bool job_thread_on, ending;
+    struct list inbox, jobs, finished;
+    bool is_ending;
+    /* Loop thread. */
+    bool has_job_thread;
     pthread_t job_thread;
 };
 
@@ -54,163 +69,166 @@ uv_loop_t *os_loop_uv(struct loop *l)
     return &self(l)->uv;
 }
 
-void os_loop_turn(struct loop *l)
+void os_loop_note(struct loop *l)
+{
+    self(l)->has_run_something = true;
+}
+
+static bool is_own_thread(struct os_loop *o)
+{
+    return atomic_load_explicit(&o->is_running, memory_order_acquire) && pthread_equal(o->home, pthread_self());
+}
+
+/* Moves everything of `from` to the end of `to`. */
+static void list_splice(struct list *to, struct list *from)
+{
+    if (list_is_empty(from)) return;
+    from->next->prev = to->prev;
+    to->prev->next = from->next;
+    from->prev->next = to;
+    to->prev = from->prev;
+    list_init(from);
+}
+
+/* ---- time and timers ---- */
+
+static uint64_t os_loop_now_ns(struct loop *l)
 {
     struct os_loop *o = self(l);
-    o->now = os_clock()->mono_ns(os_clock());
-    o->progressed = true;
-}
 
-static uint64_t os_now_ns(struct loop *l)
-{
-    return self(l)->now;
-}
-
-/* ---- timers: binary heap ---- */
-
-static bool before(const struct timer *a, const struct timer *b)
-{
-    return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->seq < b->seq;
-}
-
-static void place(struct os_loop *o, size_t i, struct timer *t)
-{
-    o->heap[i] = t;
-    t->slot = i + 1;
-}
-
-static void sift(struct os_loop *o, size_t i, struct timer *t)
-{
-    while (i > 0 && before(t, o->heap[(i - 1) / 2])) {
-        place(o, i, o->heap[(i - 1) / 2]);
-        i = (i - 1) / 2;
+    if (!o->is_time_known) { /* L3 */
+        o->now_ns = os_clock()->mono_ns(os_clock());
+        o->is_time_known = true;
     }
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= o->n_timers) break;
-        if (child + 1 < o->n_timers && before(o->heap[child + 1], o->heap[child])) child++;
-        if (!before(o->heap[child], t)) break;
-        place(o, i, o->heap[child]);
-        i = child;
-    }
-    place(o, i, t);
-}
-
-static void on_uv_timer(uv_timer_t *h);
-
-static void arm(struct os_loop *o)
-{
-    uint64_t now = os_clock()->mono_ns(os_clock()), wait_ms = 0;
-    if (o->n_timers == 0) {
-        uv_timer_stop(&o->timer);
-        return;
-    }
-    if (o->heap[0]->at_ns > now) wait_ms = (o->heap[0]->at_ns - now + 999999) / 1000000;
-    uv_update_time(&o->uv);
-    uv_timer_start(&o->timer, on_uv_timer, wait_ms, 0);
-}
-
-static void heap_remove(struct os_loop *o, struct timer *t)
-{
-    size_t i = t->slot - 1;
-    struct timer *last = o->heap[--o->n_timers];
-    t->slot = 0;
-    if (last != t) sift(o, i, last);
-}
-
-static void os_timer_stop(struct loop *l, struct timer *t)
-{
-    struct os_loop *o = self(l);
-    bool was_top = t->slot == 1;
-    if (t->slot == 0) return;
-    heap_remove(o, t);
-    if (was_top) arm(o);
-}
-
-static void os_timer_start(struct loop *l, struct timer *t, uint64_t at_ns)
-{
-    struct os_loop *o = self(l);
-    if (t->slot != 0) heap_remove(o, t);
-    if (o->n_timers == o->cap_timers) {
-        size_t cap = o->cap_timers ? 2 * o->cap_timers : 16;
-        o->heap = realloc(o->heap, cap * sizeof(struct timer *));
-        check(o->heap != NULL);
-        o->cap_timers = cap;
-    }
-    t->at_ns = at_ns;
-    t->seq = o->timer_seq++;
-    o->n_timers++;
-    sift(o, o->n_timers - 1, t);
-    if (t->slot == 1) arm(o);
+    return o->now_ns;
 }
 
 static void on_uv_timer(uv_timer_t *h)
 {
-    struct os_loop *o = h->data;
+    struct os_loop *o = CONTAINER_OF(h, struct os_loop, timer);
     uint64_t now;
-    os_loop_turn(&o->loop);
-    now = o->now;
-    while (o->n_timers > 0 && o->heap[0]->at_ns <= now) {
-        struct timer *t = o->heap[0];
-        heap_remove(o, t);
+    struct timer *t;
+
+    o->armed_ns = UINT64_MAX;
+    o->is_time_known = false;
+    now = os_loop_now_ns(&o->loop);
+    while ((t = timers_top(&o->timers)) != NULL && t->at_ns <= now) {
+        timers_stop(&o->timers, t);
+        o->has_run_something = true;
         t->fire(t);
+        if (atomic_load_explicit(&o->is_stop_asked, memory_order_relaxed)) break;
     }
-    arm(o);
+}
+
+static void arm(struct os_loop *o)
+{
+    struct timer *t = timers_top(&o->timers);
+    uint64_t at = t ? t->at_ns : UINT64_MAX, now;
+
+    if (at == o->armed_ns) return;
+    o->armed_ns = at;
+    if (t == NULL) {
+        check(uv_timer_stop(&o->timer) == 0);
+        return;
+    }
+    now = os_clock()->mono_ns(os_clock());
+    uv_update_time(&o->uv);
+    check(uv_timer_start(&o->timer, on_uv_timer, at > now ? (at - now) / 1000000 + ((at - now) % 1000000 != 0) : 0,
+                         0) == 0);
+}
+
+/* A timer that is started again and again at the same time as the last one must still be last of that time:
+ * timers_start counts. */
+static void os_loop_timer_start(struct loop *l, struct timer *t, uint64_t at_ns)
+{
+    timers_start(&self(l)->timers, t, at_ns);
+}
+
+static void os_loop_timer_stop(struct loop *l, struct timer *t)
+{
+    timers_stop(&self(l)->timers, t);
 }
 
 /* ---- tasks ---- */
 
-static void os_post(struct loop *l, struct task *t)
+static void on_idle(uv_idle_t *h)
 {
-    struct os_loop *o = self(l);
-    if (atomic_exchange_explicit(&t->posted, 1, memory_order_acq_rel)) return;
-    pthread_mutex_lock(&o->lock);
-    list_push_back(&o->inbox, &t->link);
-    pthread_mutex_unlock(&o->lock);
-    uv_async_send(&o->async);
+    /* Being there is all it does (L2). */
 }
 
-static struct list *take(struct os_loop *o, struct list *from)
+static void on_prepare(uv_prepare_t *h)
 {
-    struct list *n;
-    pthread_mutex_lock(&o->lock);
-    n = list_pop_front(from);
-    pthread_mutex_unlock(&o->lock);
-    return n;
+    struct os_loop *o = CONTAINER_OF(h, struct os_loop, prepare);
+
+    if (!list_is_empty(&o->local) && !o->is_idle_on) {
+        check(uv_idle_start(&o->idle, on_idle) == 0);
+        o->is_idle_on = true;
+    }
+    arm(o);
+    o->is_time_known = false;
 }
 
-/* Everything that was there at the start of the turn; what that posts comes next turn. */
-static void run_inbox(struct os_loop *o)
+static void on_check(uv_check_t *h)
 {
-    struct list *n;
-    pthread_mutex_lock(&o->lock);
-    list_push_back(&o->inbox, &o->mark);
-    pthread_mutex_unlock(&o->lock);
-    while ((n = take(o, &o->inbox)) != &o->mark) {
-        struct task *t;
-        check(n != NULL);
-        t = CONTAINER_OF(n, struct task, link);
+    struct os_loop *o = CONTAINER_OF(h, struct os_loop, check);
+    struct list batch, *n;
+
+    list_init(&batch);
+    list_splice(&batch, &o->local); /* L1 */
+    while ((n = list_pop_front(&batch)) != NULL) {
+        struct task *t = CONTAINER_OF(n, struct task, link);
         atomic_store_explicit(&t->posted, 0, memory_order_release);
+        o->has_run_something = true;
         t->run(t);
+    }
+    if (list_is_empty(&o->local) && o->is_idle_on) {
+        check(uv_idle_stop(&o->idle) == 0);
+        o->is_idle_on = false;
     }
 }
 
 static void on_async(uv_async_t *h)
 {
-    struct os_loop *o = h->data;
-    struct list *n;
-    bool more;
-    os_loop_turn(&o->loop);
-    while ((n = take(o, &o->finished)) != NULL) {
+    struct os_loop *o = CONTAINER_OF(h, struct os_loop, async);
+    struct list finished, *n;
+
+    list_init(&finished);
+    pthread_mutex_lock(&o->lock);
+    list_splice(&finished, &o->finished);
+    list_splice(&o->local, &o->inbox);
+    pthread_mutex_unlock(&o->lock);
+    while ((n = list_pop_front(&finished)) != NULL) {
         struct job *j = CONTAINER_OF(n, struct job, link);
+        o->has_run_something = true;
         j->done(j);
     }
-    run_inbox(o);
+    if (atomic_load_explicit(&o->is_stop_asked, memory_order_acquire)) uv_stop(&o->uv);
+}
+
+static void os_loop_post(struct loop *l, struct task *t)
+{
+    struct os_loop *o = self(l);
+
+    if (atomic_exchange_explicit(&t->posted, 1, memory_order_acq_rel)) return;
+    if (is_own_thread(o)) {
+        list_push_back(&o->local, &t->link);
+        return;
+    }
     pthread_mutex_lock(&o->lock);
-    more = !list_is_empty(&o->inbox) || !list_is_empty(&o->finished);
+    list_push_back(&o->inbox, &t->link);
     pthread_mutex_unlock(&o->lock);
-    if (more) uv_async_send(&o->async);
-    if (o->stop_asked) uv_stop(&o->uv);
+    check(uv_async_send(&o->async) == 0);
+}
+
+void os_loop_unpost(struct loop *l, struct task *t)
+{
+    struct os_loop *o = self(l);
+
+    if (!atomic_load_explicit(&t->posted, memory_order_acquire)) return;
+    pthread_mutex_lock(&o->lock); /* it may be in either list */
+    list_remove(&t->link);
+    pthread_mutex_unlock(&o->lock);
+    atomic_store_explicit(&t->posted, 0, memory_order_release);
 }
 
 struct call {
@@ -218,37 +236,38 @@ struct call {
     void (*fn)(void *arg);
     void *arg;
     pthread_mutex_t lock;
-    pthread_cond_t done_cond;
-    bool done;
+    pthread_cond_t done;
+    bool is_done;
 };
 
-static void run_call(struct task *t)
+static void call_run(struct task *t)
 {
     struct call *c = CONTAINER_OF(t, struct call, task);
+
     c->fn(c->arg);
     pthread_mutex_lock(&c->lock);
-    c->done = true;
-    pthread_cond_signal(&c->done_cond);
+    c->is_done = true;
+    pthread_cond_signal(&c->done);
     pthread_mutex_unlock(&c->lock);
 }
 
-static void os_call(struct loop *l, void (*fn)(void *arg), void *arg)
+static void os_loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 {
     struct os_loop *o = self(l);
-    struct call c = {.task.run = run_call, .fn = fn, .arg = arg};
-    /* A loop that does not run has no other thread in it: before its start and after its end the caller is alone. */
-    if (!o->is_running || pthread_equal(o->owner, pthread_self())) {
+    struct call c = {.task.run = call_run, .fn = fn, .arg = arg};
+
+    /* Before and between runs the loop's thread is the one that made or ran it. */
+    if (pthread_equal(o->home, pthread_self())) {
         fn(arg);
         return;
     }
-    pthread_mutex_init(&c.lock, NULL);
-    pthread_cond_init(&c.done_cond, NULL);
-    os_post(l, &c.task);
+    check(pthread_mutex_init(&c.lock, NULL) == 0 && pthread_cond_init(&c.done, NULL) == 0);
+    os_loop_post(l, &c.task);
     pthread_mutex_lock(&c.lock);
-    while (!c.done)
-        pthread_cond_wait(&c.done_cond, &c.lock);
+    while (!c.is_done)
+        pthread_cond_wait(&c.done, &c.lock);
     pthread_mutex_unlock(&c.lock);
-    pthread_cond_destroy(&c.done_cond);
+    pthread_cond_destroy(&c.done);
     pthread_mutex_destroy(&c.lock);
 }
 
@@ -257,113 +276,156 @@ static void os_call(struct loop *l, void (*fn)(void *arg), void *arg)
 static void *job_main(void *arg)
 {
     struct os_loop *o = arg;
+
+    pthread_mutex_lock(&o->lock);
     for (;;) {
-        struct list *n;
+        struct list *n = list_pop_front(&o->jobs);
         struct job *j;
-        pthread_mutex_lock(&o->lock);
-        while (list_is_empty(&o->queue) && !o->ending)
+        if (n == NULL && o->is_ending) break;
+        if (n == NULL) {
             pthread_cond_wait(&o->job_ready, &o->lock);
-        n = list_pop_front(&o->queue);
+            continue;
+        }
         pthread_mutex_unlock(&o->lock);
-        if (n == NULL) return NULL;
         j = CONTAINER_OF(n, struct job, link);
         j->run(j);
         pthread_mutex_lock(&o->lock);
         list_push_back(&o->finished, &j->link);
-        pthread_mutex_unlock(&o->lock);
-        uv_async_send(&o->async);
+        check(uv_async_send(&o->async) == 0);
     }
+    pthread_mutex_unlock(&o->lock);
+    return NULL;
 }
 
-static void os_submit(struct loop *l, struct job *j)
+static void job_thread_start(struct os_loop *o)
+{
+    pthread_attr_t attr;
+    sigset_t all, before;
+
+    /* Signals are for the thread that waits for them. */
+    (void)sigfillset(&all);
+    check(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    check(pthread_attr_init(&attr) == 0);
+    check(pthread_attr_setstacksize(&attr, JOB_STACK_BYTES) == 0);
+    check(pthread_create(&o->job_thread, &attr, job_main, o) == 0);
+    check(pthread_attr_destroy(&attr) == 0);
+    check(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    o->has_job_thread = true;
+}
+
+static void os_loop_submit(struct loop *l, struct job *j)
 {
     struct os_loop *o = self(l);
-    pthread_attr_t attr;
-    if (!o->job_thread_on) {
-        pthread_attr_init(&attr);
-        pthread_attr_setstacksize(&attr, JOB_STACK_BYTES);
-        check(pthread_create(&o->job_thread, &attr, job_main, o) == 0);
-        pthread_attr_destroy(&attr);
-        o->job_thread_on = true;
-    }
+
+    if (!o->has_job_thread) job_thread_start(o);
     pthread_mutex_lock(&o->lock);
-    list_push_back(&o->queue, &j->link);
+    list_push_back(&o->jobs, &j->link);
     pthread_cond_signal(&o->job_ready);
     pthread_mutex_unlock(&o->lock);
 }
 
 /* ---- running ---- */
 
-static bool os_run(struct loop *l, int mode)
+static bool os_loop_run(struct loop *l, int mode)
 {
     struct os_loop *o = self(l);
-    o->owner = pthread_self();
-    o->is_running = 1;
-    o->progressed = false;
-    o->now = os_clock()->mono_ns(os_clock());
+
+    check(!atomic_load(&o->is_running));
+    if (!pthread_equal(o->home, pthread_self())) o->home = pthread_self();
+    atomic_store_explicit(&o->is_running, 1, memory_order_release);
+    o->has_run_something = false;
+    o->is_time_known = false;
     arm(o);
-    if (mode == LOOP_RUN) {
-        while (!o->stop_asked)
-            uv_run(&o->uv, UV_RUN_DEFAULT);
-        o->stop_asked = 0;
+    if (mode == LOOP_ONCE_NOWAIT) {
+        (void)uv_run(&o->uv, UV_RUN_NOWAIT);
     } else {
-        uv_run(&o->uv, mode == LOOP_ONCE_NOWAIT ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+        while (!atomic_load_explicit(&o->is_stop_asked, memory_order_acquire)) {
+            (void)uv_run(&o->uv, mode == LOOP_RUN ? UV_RUN_DEFAULT : UV_RUN_ONCE);
+            if (mode == LOOP_ONCE_WAIT && o->has_run_something) break;
+        }
     }
-    o->is_running = 0;
-    return o->progressed;
+    atomic_store_explicit(&o->is_stop_asked, 0, memory_order_relaxed);
+    atomic_store_explicit(&o->is_running, 0, memory_order_release);
+    o->is_time_known = false;
+    return o->has_run_something;
 }
 
-static void os_stop(struct loop *l)
+static void os_loop_stop(struct loop *l)
 {
     struct os_loop *o = self(l);
-    o->stop_asked = 1;
-    uv_async_send(&o->async);
+
+    atomic_store_explicit(&o->is_stop_asked, 1, memory_order_release);
+    if (is_own_thread(o))
+        uv_stop(&o->uv);
+    else
+        check(uv_async_send(&o->async) == 0);
 }
 
 static void on_uv_signal(uv_signal_t *h, int signo)
 {
     struct os_loop *o = h->data;
-    os_loop_turn(&o->loop);
+
+    o->has_run_something = true;
     o->on_signal(o->signal_arg, signo);
 }
 
 void os_loop_on_signal(struct loop *l, void (*fn)(void *arg, int signo), void *arg)
 {
-    static const int numbers[SIGNALS_MAX] = {SIGTERM, SIGINT};
+    static const int numbers[N_SIGNALS] = {SIGTERM, SIGINT};
     struct os_loop *o = self(l);
+
     o->on_signal = fn;
     o->signal_arg = arg;
-    for (; o->n_signals < SIGNALS_MAX; o->n_signals++) {
-        uv_signal_t *s = &o->signals[o->n_signals];
-        check(uv_signal_init(&o->uv, s) == 0);
-        s->data = o;
-        uv_unref((uv_handle_t *)s);
-        check(uv_signal_start(s, on_uv_signal, numbers[o->n_signals]) == 0);
+    if (o->has_signals) return;
+    o->has_signals = true;
+    for (int i = 0; i < N_SIGNALS; i++) {
+        check(uv_signal_init(&o->uv, &o->signals[i]) == 0);
+        o->signals[i].data = o;
+        check(uv_signal_start(&o->signals[i], on_uv_signal, numbers[i]) == 0);
     }
 }
 
+static const struct loop loop_functions = {
+    .now_ns = os_loop_now_ns,
+    .post = os_loop_post,
+    .call = os_loop_call,
+    .timer_start = os_loop_timer_start,
+    .timer_stop = os_loop_timer_stop,
+    .submit = os_loop_submit,
+    .run = os_loop_run,
+    .stop = os_loop_stop,
+};
+
 enum err_code os_loop_create(struct loop **out, struct err *e)
 {
-    struct os_loop *o = calloc(1, sizeof *o);
+    struct os_loop *o = calloc(1, sizeof(*o));
     int rc;
+
     *out = NULL;
     if (o == NULL) return err_set(e, ERR_MEMORY, "creating an event loop: out of memory");
-    o->loop = (struct loop){os_now_ns, os_post, os_call, os_timer_start, os_timer_stop, os_submit, os_run, os_stop};
-    list_init(&o->inbox);
-    list_init(&o->queue);
-    list_init(&o->finished);
     rc = uv_loop_init(&o->uv);
     if (rc != 0) {
         free(o);
-        return err_set(e, ERR_IO, "creating an event loop: %s", uv_strerror(rc));
+        return err_set_os(e, -rc, "creating an event loop");
     }
-    check(uv_async_init(&o->uv, &o->async, on_async) == 0);
+    rc = uv_async_init(&o->uv, &o->async, on_async);
+    if (rc != 0) {
+        check(uv_loop_close(&o->uv) == 0);
+        free(o);
+        return err_set_os(e, -rc, "creating an event loop");
+    }
+    o->loop = loop_functions;
     check(uv_timer_init(&o->uv, &o->timer) == 0);
-    o->async.data = o;
-    o->timer.data = o;
-    pthread_mutex_init(&o->lock, NULL);
-    pthread_cond_init(&o->job_ready, NULL);
-    o->now = os_clock()->mono_ns(os_clock());
+    check(uv_prepare_init(&o->uv, &o->prepare) == 0 && uv_prepare_start(&o->prepare, on_prepare) == 0);
+    check(uv_check_init(&o->uv, &o->check) == 0 && uv_check_start(&o->check, on_check) == 0);
+    check(uv_idle_init(&o->uv, &o->idle) == 0);
+    o->armed_ns = UINT64_MAX;
+    o->home = pthread_self();
+    list_init(&o->local);
+    list_init(&o->inbox);
+    list_init(&o->jobs);
+    list_init(&o->finished);
+    check(pthread_mutex_init(&o->lock, NULL) == 0 && pthread_cond_init(&o->job_ready, NULL) == 0);
     *out = &o->loop;
     return ERR_NONE;
 }
@@ -371,26 +433,29 @@ enum err_code os_loop_create(struct loop **out, struct err *e)
 void os_loop_destroy(struct loop *l)
 {
     struct os_loop *o;
+
     if (l == NULL) return;
     o = self(l);
-    if (o->job_thread_on) {
+    check(!atomic_load(&o->is_running));
+    if (o->has_job_thread) {
         pthread_mutex_lock(&o->lock);
-        o->ending = true;
+        o->is_ending = true;
         pthread_cond_signal(&o->job_ready);
         pthread_mutex_unlock(&o->lock);
-        pthread_join(o->job_thread, NULL);
+        check(pthread_join(o->job_thread, NULL) == 0);
     }
-    /* What was posted last (the end of connections) still runs. */
-    while (!list_is_empty(&o->inbox) || !list_is_empty(&o->finished))
-        on_async(&o->async);
+    /* Tasks and completions that are left are not run: who posted them may be gone. */
     uv_close((uv_handle_t *)&o->async, NULL);
     uv_close((uv_handle_t *)&o->timer, NULL);
-    for (int i = 0; i < o->n_signals; i++)
+    uv_close((uv_handle_t *)&o->prepare, NULL);
+    uv_close((uv_handle_t *)&o->check, NULL);
+    uv_close((uv_handle_t *)&o->idle, NULL);
+    for (int i = 0; o->has_signals && i < N_SIGNALS; i++)
         uv_close((uv_handle_t *)&o->signals[i], NULL);
-    uv_run(&o->uv, UV_RUN_DEFAULT);
+    (void)uv_run(&o->uv, UV_RUN_DEFAULT);
     check(uv_loop_close(&o->uv) == 0);
-    pthread_mutex_destroy(&o->lock);
+    free(o->timers.heap); /* not timers_deinit: the timers may be gone, too */
     pthread_cond_destroy(&o->job_ready);
-    free(o->heap);
+    pthread_mutex_destroy(&o->lock);
     free(o);
 }

@@ -131,13 +131,14 @@ struct net {
     /* Connects; handler->closed reports a failure, `connected` success. */
     enum err_code (*connect)(struct net *n, const struct net_address *a, const struct conn_handler *h, void *user,
                              void (*connected)(void *user, struct conn *c), struct conn **out, struct err *e);
+    /* Reading is on from the start, in both directions of making a connection. */
     void (*read_start)(struct net *n, struct conn *c);
     void (*read_stop)(struct net *n, struct conn *c);
     void (*send)(struct net *n, struct conn *c, struct send_req *r);
     size_t (*send_queued)(struct net *n, struct conn *c); /* bytes not yet with the kernel */
     void (*local)(struct net *n, struct conn *c, struct net_address *out); /* the address the peer connected to */
     void (*peer)(struct net *n, struct conn *c, struct net_address *out);
-    void (*close)(struct net *n, struct conn *c); /* handler->closed follows, from the loop */
+    void (*close)(struct net *n, struct conn *c); /* handler->closed follows, from the loop; again: harmless */
 };
 
 /* ---- diag: words to the operator, one logfmt line each on standard error ---- */
