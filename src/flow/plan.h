@@ -114,7 +114,9 @@ struct statement {
     enum statement_kind kind;
     struct bytes        text;          /* this statement's own text */
     struct plan        *plan;          /* SELECT, CREATE_STREAM_AS, EXPLAIN */
-    enum emit_mode      emit;          /* of the topmost aggregate: FINAL or CHANGES; without one as written. Those below: always final */
+    /* SELECT: as written; EMIT_DEFAULT: bounded. CREATE_STREAM_AS: FINAL or CHANGES. Says what the topmost aggregate does; those below it
+     * (windowed, always) give final rows. */
+    enum emit_mode      emit;
     bool                is_updating;   /* rows may be retracted: unwindowed aggregate, or a windowed one with EMIT CHANGES */
     struct stream_def  *stream;        /* CREATE_STREAM*, and the output stream of AS */
     struct bytes        name;          /* DROP, DESCRIBE */

@@ -279,12 +279,15 @@ static void test_emit__defaults(void **state)
         {"SELECT price FROM bid", EMIT_DEFAULT, false},
         {"SELECT price FROM bid EMIT CHANGES", EMIT_CHANGES, false},
         {"SELECT price FROM bid EMIT FINAL", EMIT_FINAL, false},
-        {WINDOWED, EMIT_FINAL, false},
+        {WINDOWED, EMIT_DEFAULT, false},
+        {"CREATE STREAM x AS " WINDOWED, EMIT_FINAL, false},
+        {"CREATE STREAM x AS SELECT price FROM bid", EMIT_FINAL, false},
+        {"CREATE STREAM x AS SELECT channel, COUNT(*) AS c FROM bid GROUP BY channel", EMIT_CHANGES, true},
         {WINDOWED " EMIT CHANGES", EMIT_CHANGES, true},
-        {"SELECT channel, COUNT(*) FROM bid GROUP BY channel", EMIT_CHANGES, true},
+        {"SELECT channel, COUNT(*) FROM bid GROUP BY channel", EMIT_DEFAULT, true},
         {"SELECT COUNT(*) FROM bid EMIT CHANGES", EMIT_CHANGES, true},
-        {"SELECT c FROM (SELECT COUNT(*) AS c FROM bid) WHERE c > 3", EMIT_CHANGES, true},
-        {"SELECT MAX(c) FROM (" WINDOWED ")", EMIT_CHANGES, true},
+        {"SELECT c FROM (SELECT COUNT(*) AS c FROM bid) WHERE c > 3", EMIT_DEFAULT, true},
+        {"SELECT MAX(c) FROM (" WINDOWED ")", EMIT_DEFAULT, true},
     };
 #undef WINDOWED
     struct test_catalog c;

@@ -15,28 +15,35 @@ static struct bytes trimmed(struct arena *arena, struct bytes t)
     return arena_copy(arena, bytes_is_null(t) ? BYTES_LIT("") : t);
 }
 
-/* What EMIT means for this query: every row is final, or rows change. */
+/* What EMIT means: a SELECT without it reads what is there and ends; with it, and every flow, goes on for ever, with
+ * rows that are final or rows that change. */
 static bool bind_emit(struct binder *b, const struct statement_ast *ast, const struct relation *r, struct statement *s)
 {
+    bool is_flow = ast->create != NULL;
     const struct plan *top = r->plan;
 
     while (top != NULL && top->kind != PLAN_AGGREGATE)
         top = top->input;
     s->emit = ast->emit;
-    s->is_updating = r->is_updating;
-    if (r->is_updating) {
-        if (ast->emit == EMIT_FINAL) {
-            sql_fail(
-                b->c, ast->emit_position, "group by window_start, window_end of a TUMBLE window, or say EMIT CHANGES",
-                "EMIT FINAL needs rows that become final, but GROUP BY without a window updates its rows for ever");
-            return false;
-        }
-        s->emit = EMIT_CHANGES;
-        return true;
+    s->is_updating = r->is_updating || (top != NULL && ast->emit == EMIT_CHANGES);
+    if (r->is_updating && ast->emit == EMIT_FINAL) {
+        sql_fail(b->c, ast->emit_position, "group by window_start, window_end of a TUMBLE window, or say EMIT CHANGES",
+                 "EMIT FINAL needs rows that become final, but GROUP BY without a window updates its rows for ever");
+        return false;
     }
-    if (top == NULL) return true;
-    if (ast->emit == EMIT_DEFAULT) s->emit = EMIT_FINAL;
-    if (ast->emit == EMIT_CHANGES) s->is_updating = true;
+    if (is_flow && s->emit == EMIT_DEFAULT) s->emit = r->is_updating ? EMIT_CHANGES : EMIT_FINAL;
+    if (ast->select->order_by.n > 0 && (is_flow || s->emit != EMIT_DEFAULT)) {
+        sql_fail(b->c, ast->select->order_position,
+                 is_flow ? "ORDER BY belongs to the SELECT that reads the stream"
+                         : "without EMIT the query reads what is there and ends",
+                 "ORDER BY needs an end, and a query that goes on has none");
+        return false;
+    }
+    if (is_flow && ast->select->limit_position >= 0) {
+        sql_fail(b->c, ast->select->limit_position, "LIMIT belongs to the SELECT that reads the stream",
+                 "LIMIT needs an end, and a stream has none");
+        return false;
+    }
     return true;
 }
 
@@ -48,13 +55,6 @@ static bool bind_query(struct binder *b, const struct statement_ast *ast, struct
     if (is_flow) b->self = ast->create->name;
     r = bind_select(b, ast->select);
     if (r == NULL) return false;
-    if (is_flow && (ast->select->order_by.n > 0 || ast->select->limit_position >= 0)) {
-        bool is_order = ast->select->order_by.n > 0;
-        sql_fail(b->c, is_order ? ast->select->order_position : ast->select->limit_position,
-                 "ORDER BY and LIMIT belong to the SELECT that reads the stream",
-                 "%s needs an end, and a stream has none", is_order ? "ORDER BY" : "LIMIT");
-        return false;
-    }
     if (!bind_emit(b, ast, r, s)) return false;
     if (is_flow) {
         struct relation updating = *r;
