@@ -148,6 +148,18 @@ static bool parent_is(const char *path, const char *dir, size_t len)
     return parent_len(path) == len && strncmp(path, dir, len) == 0;
 }
 
+/* "/" and "" are the root, which is always there. */
+static size_t dir_len(const char *dir)
+{
+    return strcmp(dir, "/") == 0 ? 0 : strlen(dir);
+}
+
+static bool dir_exists(struct sim_disk *d, const char *dir)
+{
+    struct node *n = name_get(&d->names, dir);
+    return dir_len(dir) == 0 || (n != NULL && n->is_dir);
+}
+
 static bool parent_exists(struct sim_disk *d, const char *path)
 {
     char dir[4096];
@@ -364,10 +376,10 @@ static enum err_code fs_map(struct fs *fs, struct file *f, size_t len, const uin
 static enum err_code fs_sync_dir(struct fs *fs, const char *dir, struct err *e)
 {
     struct sim_disk *d = disk_of(fs);
-    size_t len = strlen(dir);
+    size_t len = dir_len(dir);
     struct list *n, *next;
     if (!mutate(d)) return refuse(d, e);
-    if (name_get(&d->names, dir) == NULL && len > 0)
+    if (!dir_exists(d, dir))
         return err_set(e, ERR_NOT_FOUND, "syncing %s: there is no such directory", dir);
     for (n = d->journal.next; n != &d->journal; n = next) {
         struct op *o = CONTAINER_OF(n, struct op, link);
@@ -454,10 +466,10 @@ static enum err_code fs_list(struct fs *fs, const char *dir, fs_list_fn fn, void
     struct sim_disk *d = disk_of(fs);
     struct map_entry *entry;
     struct listed *all;
-    size_t n = 0, len = strlen(dir);
+    size_t n = 0, len = dir_len(dir);
     bool more = true;
     if (d->down) return refuse(d, e);
-    if (name_get(&d->names, dir) == NULL || !name_get(&d->names, dir)->is_dir)
+    if (!dir_exists(d, dir))
         return err_set(e, ERR_NOT_FOUND, "listing %s: there is no such directory", dir);
     all = calloc(map_count(&d->names) + 1u, sizeof *all);
     check(all != NULL);
@@ -478,7 +490,7 @@ static enum err_code fs_list(struct fs *fs, const char *dir, fs_list_fn fn, void
 
 static bool fs_exists(struct fs *fs, const char *path)
 {
-    return name_get(&disk_of(fs)->names, path) != NULL;
+    return dir_len(path) == 0 || name_get(&disk_of(fs)->names, path) != NULL;
 }
 
 static enum err_code fs_space_left(struct fs *fs, const char *path, struct fs_space *out, struct err *e)
