@@ -1,5 +1,5 @@
-/* fuzz_producer.c: any bytes as the snapshot of idempotent producers: loading ends in state or in "scan the log"; state that was
- * loaded can be used, saved and loaded again with the same result. */
+/* fuzz_producer.c: any bytes as the snapshot of idempotent producers: loading ends in state or in "scan the log"; state
+ * that was loaded can be used, saved and loaded again with the same result. */
 #include <stdint.h>
 
 #include "log/producer.h"
@@ -16,8 +16,8 @@ static void use(struct producers *p, struct fs *fs)
         struct batch_view v = {.producer_id = 42, .producer_epoch = epoch, .base_sequence = 0, .last_offset_delta = 3};
         if (producers_check(p, &v, &offset, NULL) == ERR_NONE) producers_record(p, &v, 1);
     }
-    check(producers_save(p, fs, "/", 7, NULL) == ERR_NONE);
-    check(producers_load(again, fs, "/", &offset, NULL) == ERR_NONE && offset == 7);
+    check(producers_save(p, fs, "/d", 7, NULL) == ERR_NONE);
+    check(producers_load(again, fs, "/d", &offset, NULL) == ERR_NONE && offset == 7);
     check(producers_count(again) == producers_count(p));
     check(producers_last_sequence(again, 42, NULL) == producers_last_sequence(p, 42, NULL));
     producers_expire(again, INT64_MAX / 2);
@@ -35,11 +35,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     check(sim_create(&sim, &o, NULL) == ERR_NONE);
     struct fs *fs = sim_sys(sim)->fs;
-    check(fs->open(fs, "/producers.snap", FS_WRITE, &f, NULL) == ERR_NONE);
+    check(fs->mkdir(fs, "/d", NULL) == ERR_NONE);
+    check(fs->open(fs, "/d/producers.snap", FS_WRITE, &f, NULL) == ERR_NONE);
     if (size > 0) check(fs->pwritev(fs, f, &iov, 1, 0, NULL) == ERR_NONE);
     fs->close(fs, f);
-    (void)!producers_check_version(fs, "/", NULL);
-    if (producers_load(p, fs, "/", &offset, NULL) == ERR_NONE) use(p, fs);
+    (void)!producers_check_version(fs, "/d", NULL);
+    if (producers_load(p, fs, "/d", &offset, NULL) == ERR_NONE) use(p, fs);
     producers_destroy(p);
     sim_destroy(sim);
     return 0;

@@ -101,19 +101,19 @@ static void run(const struct sys *sys)
     struct log *l;
     uint64_t n;
 
-    (void)!log_verify(sys, "/p", ignore, NULL, &n, NULL);
-    if (log_open(&l, sys, "/p", &o, INT32_MAX, &first, NULL) != ERR_NONE) return;
+    (void)!log_verify(sys, "/d/p", ignore, NULL, &n, NULL);
+    if (log_open(&l, sys, "/d/p", &o, INT32_MAX, &first, NULL) != ERR_NONE) return;
     read_all(l);
     look_up(l);
     log_close(l);
-    check(log_open(&l, sys, "/p", &o, INT32_MAX, &second, NULL) == ERR_NONE);
+    check(log_open(&l, sys, "/d/p", &o, INT32_MAX, &second, NULL) == ERR_NONE);
     check(first.start_offset == second.start_offset && first.end_offset == second.end_offset && second.cut_bytes == 0);
     check(first.corrupt_from == second.corrupt_from && first.corrupt_to == second.corrupt_to);
     bool appended = append_one(l) == ERR_NONE;
     check(appended == (second.corrupt_from < 0));
     read_all(l);
     log_close(l);
-    (void)!log_verify(sys, "/p", ignore, NULL, &n, NULL);
+    (void)!log_verify(sys, "/d/p", ignore, NULL, &n, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -127,11 +127,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     in = bytes_slice(in, 4, size - 4);
     check(sim_create(&sim, &o, NULL) == ERR_NONE);
     struct fs *fs = sim_sys(sim)->fs;
-    check(fs->mkdir(fs, "/p", NULL) == ERR_NONE);
+    check(fs->mkdir(fs, "/d", NULL) == ERR_NONE && fs->mkdir(fs, "/d/p", NULL) == ERR_NONE);
     struct bytes index = take(&in, index_len), checkpoint = take(&in, checkpoint_len);
-    if (index.len > 0) put_file(fs, "/p/00000000000000000000.idx", index);
-    if (checkpoint.len > 0) put_file(fs, "/p/checkpoint", checkpoint);
-    put_file(fs, "/p/00000000000000000000.log", in);
+    if (index.len > 0) put_file(fs, "/d/p/00000000000000000000.idx", index);
+    if (checkpoint.len > 0) put_file(fs, "/d/p/checkpoint", checkpoint);
+    put_file(fs, "/d/p/00000000000000000000.log", in);
     run(sim_sys(sim));
     sim_destroy(sim);
     return 0;

@@ -142,7 +142,7 @@ static uint64_t count_ops(int rounds)
 
 static void test_crash__at_every_operation(void **state)
 {
-    const int rounds = 20, seeds = n_seeds(6);
+    const int rounds = 20, seeds = n_seeds(3);
     uint64_t n_ops = count_ops(rounds);
 
     for (uint64_t n = 1; n <= n_ops + 1; n++) {
@@ -167,7 +167,7 @@ static void test_crash__during_recovery(void **state)
     uint64_t n_ops = count_ops(rounds);
     struct log_options o = options_small();
 
-    for (uint64_t n = 5; n <= n_ops; n += 3) {
+    for (uint64_t n = 5; n <= n_ops; n += 7) {
         for (int seed = 1; seed <= seeds; seed++) {
             for (uint64_t k = 1; k < 40; k++) {
                 struct world world, *w = &world;

@@ -38,7 +38,8 @@ void log_close(struct log *l)
         segment_close_interval(l->active);
         if (index_count(&l->active->index) != l->active->index_flushed)
             (void)segment_flush_index(l->active, false, NULL);
-        if (l->checkpoint_stale) (void)log_write_checkpoint(l, false, 0, NULL); /* C1: losing it costs a scan. */
+        if (l->checkpoint_stale)
+            (void)log_write_checkpoint(l, log_start_offset(l), false, 0, NULL); /* C1: losing it costs a scan. */
     }
     for (size_t i = 0; i < l->n_slots; i++)
         segment_unref(l->slots[i].seg);
@@ -56,10 +57,10 @@ void log_set_options(struct log *l, const struct log_options *o)
     if (!o->sync) atomic_store_explicit(&l->durable, log_end_offset(l), memory_order_release);
 }
 
-enum err_code log_write_checkpoint(struct log *l, bool sync, uint32_t flags, struct err *e)
+enum err_code log_write_checkpoint(struct log *l, int64_t start, bool sync, uint32_t flags, struct err *e)
 {
     struct checkpoint c = {
-        .start = atomic_load_explicit(&l->start, memory_order_relaxed),
+        .start = start,
         .durable = l->synced,
         .segment_base = l->synced_base,
         .position = l->synced_position,
@@ -214,12 +215,12 @@ enum err_code log_sync_end(struct log_sync *s, struct err *e)
     }
     if (s->rc != ERR_NONE) { /* L3 */
         log_stop(l);
-        (void)log_write_checkpoint(l, false, CHECKPOINT_DISTRUST_TAIL, NULL);
+        (void)log_write_checkpoint(l, log_start_offset(l), false, CHECKPOINT_DISTRUST_TAIL, NULL);
         if (e != NULL) *e = s->error;
         return err_wrap(e, s->rc, "syncing %s", l->dir);
     }
     if (l->bytes_since_checkpoint >= LOG_CHECKPOINT_BYTES || ++l->syncs_since_checkpoint >= LOG_CHECKPOINT_SYNCS)
-        (void)log_write_checkpoint(l, false, 0, NULL); /* C1 */
+        (void)log_write_checkpoint(l, log_start_offset(l), false, 0, NULL); /* C1 */
     return ERR_NONE;
 }
 

@@ -110,8 +110,8 @@ MUST_USE enum err_code log_scan_rest(struct log *l, struct segment *seg, uint64_
 
 /* Creates the segment at the log's end and makes it the active one. The former one must be sealed. */
 MUST_USE enum err_code log_create_active(struct log *l, struct err *e);
-/* Writes the checkpoint as things stand. Without `sync` an error is no loss. */
-enum err_code log_write_checkpoint(struct log *l, bool sync, uint32_t flags, struct err *e);
+/* Writes the checkpoint as things stand, with this start offset. Without `sync` an error is no loss. */
+enum err_code log_write_checkpoint(struct log *l, int64_t start, bool sync, uint32_t flags, struct err *e);
 /* log_sync_begin for any mode. */
 bool log_sync_begin_any(struct log *l, struct log_sync *s);
 

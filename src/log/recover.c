@@ -189,7 +189,7 @@ static enum err_code rebuild_sealed(struct recover *rec, struct log_slot *slot, 
     struct log_rest rest;
     uint64_t file_size = size;
 
-    enum err_code rc = segment_open(&seg, l->fs, l->dir, slot->base, FS_READ, 0, &file_size, e);
+    enum err_code rc = segment_open(&seg, l->fs, l->dir, slot->base, FS_READ, log_map_len(l), &file_size, e);
     if (rc != ERR_NONE) return rc;
     rc = segment_load_index(seg, file_size, e);
     if (rc == ERR_NONE) rc = log_scan_rest(l, seg, file_size, INT64_MAX, slot->next, &rest, e);
@@ -370,7 +370,8 @@ static enum err_code settle(struct recover *rec, struct err *e)
     /* A process that was killed may have left names that no directory sync has covered: the first sync does it. */
     l->dir_unsynced = l->parent_unsynced = !sync;
     /* R7: the mark must be gone before a new record is acknowledged behind it. */
-    if (rec->has_cp && (rec->cp.flags & CHECKPOINT_DISTRUST_TAIL)) return log_write_checkpoint(l, true, 0, e);
+    if (rec->has_cp && (rec->cp.flags & CHECKPOINT_DISTRUST_TAIL))
+        return log_write_checkpoint(l, atomic_load(&l->start), true, 0, e);
     return ERR_NONE;
 }
 

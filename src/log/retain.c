@@ -63,7 +63,7 @@ enum err_code log_roll(struct log *l, struct err *e)
     old->writes_index = false;
     if (!l->checkpoint_stale) return ERR_NONE;
     /* Synced once per segment, so that a power cut never costs more than the scan of one. */
-    rc = log_write_checkpoint(l, l->o.sync, 0, e);
+    rc = log_write_checkpoint(l, log_start_offset(l), l->o.sync, 0, e);
     if (rc == ERR_NONE || rc == ERR_NO_SPACE) return ERR_NONE; /* C1 */
     log_stop(l);
     return err_wrap(e, rc, "checkpoint of %s", l->dir);
@@ -72,20 +72,17 @@ enum err_code log_roll(struct log *l, struct err *e)
 /* Moves the start and removes the first n segments, which lie wholly below it. */
 static enum err_code remove_first(struct log *l, size_t n, int64_t start, struct err *e)
 {
-    int64_t before = log_start_offset(l);
     char path[LIMIT_PATH_LEN_MAX];
 
-    check(n < l->n_slots && start >= before && l->slots[n].base <= start);
+    check(n < l->n_slots && start >= log_start_offset(l) && l->slots[n].base <= start);
     int64_t synced = l->synced, synced_base = l->synced_base;
     uint64_t synced_position = l->synced_position;
     if (l->synced_base < l->slots[n].base) { /* The durable place must lie in a segment that stays. */
         l->synced = l->synced_base = l->slots[n].base;
         l->synced_position = 0;
     }
-    atomic_store_explicit(&l->start, start, memory_order_release);
-    enum err_code rc = log_write_checkpoint(l, true, 0, e); /* T2 */
+    enum err_code rc = log_write_checkpoint(l, start, true, 0, e); /* T2 */
     if (rc != ERR_NONE) {
-        atomic_store_explicit(&l->start, before, memory_order_release);
         l->synced = synced;
         l->synced_base = synced_base;
         l->synced_position = synced_position;
@@ -93,6 +90,7 @@ static enum err_code remove_first(struct log *l, size_t n, int64_t start, struct
         return err_wrap(e, rc, "moving the start of %s", l->dir);
     }
 
+    atomic_store_explicit(&l->start, start, memory_order_release);
     int64_t *bases = n ? malloc(n * sizeof(*bases)) : NULL;
     check(n == 0 || bases != NULL);
     pthread_mutex_lock(&l->lock);

@@ -55,7 +55,7 @@ enum err_code log_slot_acquire(struct log *l, struct log_slot *slot, struct segm
         struct log_rest rest;
         uint64_t size = 0;
 
-        enum err_code rc = segment_open(&seg, l->fs, l->dir, slot->base, FS_READ, 0, &size, e);
+        enum err_code rc = segment_open(&seg, l->fs, l->dir, slot->base, FS_READ, log_map_len(l), &size, e);
         if (rc != ERR_NONE) return rc;
         rc = segment_load_index(seg, size, e);
         /* A sealed segment is durable as a whole, so whatever is bad in it is rot. */
