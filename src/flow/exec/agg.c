@@ -10,6 +10,8 @@
 #include "base/buf.h"
 #include "base/reader.h"
 
+__extension__ typedef __int128 i128;
+
 static enum sql_phys agg_phys(const struct agg *a)
 {
     return sql_phys(a->arg ? a->arg->type.kind : SQL_BIGINT);
@@ -116,7 +118,7 @@ bool agg_result(const struct agg *a, const struct agg_state *s, struct sql_value
     }
     out->is_null = s->count == 0;
     if (out->is_null) return true;
-    __int128 sum = ((__int128)s->sum.hi << 64) | s->sum.lo;
+    i128 sum = ((i128)s->sum.hi << 64) | s->sum.lo;
     switch (a->op) {
     case AGG_AVG_I:
     case AGG_SUM_I:
