@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/limits.h"
+
 /* ---- integers, sizes, durations ---- */
 
 /* Digits at the front of t; *used 0 when there is none. False: overflow. */
@@ -368,4 +370,17 @@ unsigned text_distance(const char *a, const char *b)
         }
     }
     return rows[n % 3][m];
+}
+
+bool text_is_topic_name(struct bytes name)
+{
+    if (name.len < 1 || name.len > LIMIT_TOPIC_NAME_LEN_MAX) return false;
+    if (bytes_equal_str(name, ".") || bytes_equal_str(name, "..")) return false;
+    for (size_t i = 0; i < name.len; i++) {
+        uint8_t c = name.ptr[i];
+        bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+                    c == '_' || c == '-';
+        if (!fine) return false;
+    }
+    return true;
 }

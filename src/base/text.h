@@ -25,4 +25,7 @@ bool text_equal_nocase(struct bytes a, struct bytes b);
 /* Edit distance, for "did you mean"; a swap of neighbours counts one. Inputs above 64 bytes: UINT_MAX. */
 unsigned text_distance(const char *a, const char *b);
 
+/* Names of topics, streams, units: 1 to LIMIT_TOPIC_NAME_LEN_MAX of [A-Za-z0-9._-], not "." or "..". The one rule for every door. */
+bool text_is_topic_name(struct bytes name);
+
 #endif

@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "base/map.h"
+#include "base/text.h"
 #include "broker/broker.h"
 #include "log/producer.h"
 
@@ -135,7 +136,6 @@ void meta_changed(struct broker *b);
 void meta_deinit(struct broker *b);
 
 /* ---- topic.c ---- */
-bool topic_name_is_valid(struct bytes name);
 bool topic_name_is_internal(struct bytes name);
 /* As topic_create, for internal names too. */
 MUST_USE enum err_code topic_create_any(struct broker *b, struct bytes name, int32_t n_partitions,

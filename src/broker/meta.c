@@ -93,7 +93,7 @@ static enum err_code apply_topic(struct broker *b, const struct record *r, struc
     };
     uint32_t n = be32_get(at + 9);
     struct bytes name = bytes_slice(r->value, TOPIC_VALUE_LEN, r->value.len - TOPIC_VALUE_LEN);
-    if (!topic_name_is_valid(name) || n < 1 || n > LIMIT_PARTITIONS_PER_TOPIC_MAX || map_get(&b->topics, name))
+    if (!text_is_topic_name(name) || n < 1 || n > LIMIT_PARTITIONS_PER_TOPIC_MAX || map_get(&b->topics, name))
         return err_set(e, ERR_CORRUPT, "%s has an impossible topic record", META_TOPIC);
     topic_enter(topic_make(b, name, uuid, (int32_t)n, &c, be64_get(at + 1)));
     return ERR_NONE;

@@ -10,7 +10,7 @@
 static bool journal_name(char out[LIMIT_TOPIC_NAME_LEN_MAX + 1], struct bytes name)
 {
     size_t prefix = strlen(UNIT_TOPIC_PREFIX);
-    if (!topic_name_is_valid(name) || prefix + name.len > LIMIT_TOPIC_NAME_LEN_MAX) return false;
+    if (!text_is_topic_name(name) || prefix + name.len > LIMIT_TOPIC_NAME_LEN_MAX) return false;
     (void)snprintf(out, LIMIT_TOPIC_NAME_LEN_MAX + 1, UNIT_TOPIC_PREFIX "%.*s", BYTES_ARG(name));
     return true;
 }

@@ -15,19 +15,6 @@
 #include <stdlib.h>
 
 /* ---- names ---- */
-bool topic_name_is_valid(struct bytes name)
-{
-    if (name.len < 1 || name.len > LIMIT_TOPIC_NAME_LEN_MAX) return false;
-    if (bytes_equal_str(name, ".") || bytes_equal_str(name, "..")) return false;
-    for (size_t i = 0; i < name.len; i++) {
-        uint8_t c = name.ptr[i];
-        bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-                    c == '_' || c == '-';
-        if (!fine) return false;
-    }
-    return true;
-}
-
 bool topic_name_is_internal(struct bytes name)
 {
     return (name.len >= 2 && memcmp(name.ptr, "__", 2) == 0) || (name.len >= 5 && memcmp(name.ptr, "_weir", 5) == 0);
@@ -338,7 +325,7 @@ enum err_code topics_open(struct broker *b, struct err *e)
 /* ---- the door ---- */
 static enum err_code create_check(struct broker *b, struct bytes name, int32_t n_partitions, struct err *e)
 {
-    if (!topic_name_is_valid(name))
+    if (!text_is_topic_name(name))
         return err_set(e, ERR_INVALID, "'%.*s' is no topic name: 1 to %d of [A-Za-z0-9._-]", BYTES_ARG(name),
                        LIMIT_TOPIC_NAME_LEN_MAX);
     if (map_get(&b->topics, name)) return err_set(e, ERR_EXISTS, "topic %.*s exists", BYTES_ARG(name));

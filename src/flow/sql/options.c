@@ -10,23 +10,9 @@ static bool bad_value(struct sql_ctx *c, const struct option_ast *o, const char 
     return false;
 }
 
-bool topic_name_is_valid(struct bytes name)
-{
-    if (name.len == 0 || name.len > LIMIT_TOPIC_NAME_LEN_MAX || bytes_equal_str(name, ".") ||
-        bytes_equal_str(name, ".."))
-        return false;
-    for (size_t i = 0; i < name.len; i++) {
-        uint8_t ch = name.ptr[i];
-        if (!(ch >= 'a' && ch <= 'z') && !(ch >= 'A' && ch <= 'Z') && !(ch >= '0' && ch <= '9') && ch != '.' &&
-            ch != '_' && ch != '-')
-            return false;
-    }
-    return true;
-}
-
 static bool set_topic(struct sql_ctx *c, const struct option_ast *o, struct stream_def *def)
 {
-    if (!topic_name_is_valid(o->value))
+    if (!text_is_topic_name(o->value))
         return bad_value(c, o, "topic names: letters, digits, '.', '_', '-', at most 249");
     def->topic = o->value;
     return true;
@@ -211,7 +197,7 @@ bool bind_options(struct sql_ctx *c, const struct create_ast *create, struct str
         }
         if (!set_option(c, o, def)) return false;
     }
-    if (topic_name_is_valid(def->topic)) return true;
+    if (text_is_topic_name(def->topic)) return true;
     sql_fail(c, create->position, "WITH ('topic' = '...') names another; letters, digits, '.', '_', '-'",
              "'%s' cannot be the name of a topic", sql_shown(c, def->topic));
     return false;

@@ -6,6 +6,5 @@
 
 /* Sets topic, start, idleness, partitions and key of `def`, whose name and columns are there. False: failed. */
 bool bind_options(struct sql_ctx *c, const struct create_ast *create, struct stream_def *def);
-bool topic_name_is_valid(struct bytes name);
 
 #endif
