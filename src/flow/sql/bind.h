@@ -56,8 +56,20 @@ struct expr *bind_predicate(struct scope *s, const struct ast *a);              
 void *unknown_qualifier(struct binder *b, const struct relation *r, struct bytes qualifier, int position); /* fails */
 /* bind_call.c */
 struct expr *bind_call(struct scope *s, const struct ast *a);
+bool call_is_named(const struct ast *a, const char *name);
+/* bind_agg.c */
 bool call_is_aggregate(const struct ast *a);
 bool call_is_group_window(const struct ast *a);
+struct expr *bind_aggregate(struct scope *s, const struct ast *a);
+struct expr *bind_group_window_call(struct scope *s, const struct ast *a, enum window_role role);
+void suggest_aggregates(struct suggest *s);
+/* bind_time.c */
+struct expr *bind_extract_unit(struct scope *s, const char *unit, struct expr *t, const char *shown, int position);
+struct expr *bind_extract(struct scope *s, const struct ast *a);
+struct expr *bind_floor_to(struct scope *s, const struct ast *a);
+struct expr *bind_timestamp_call(struct scope *s, const struct ast *a);
+struct expr *bind_trim_of(struct scope *s, const struct ast *a);
+/* bind_expr.c */
 struct expr *bind_column(struct scope *s, struct bytes qualifier, struct bytes name, int position);
 struct expr *bind_compare(struct sql_ctx *c, const char *op, struct expr *left, struct expr *right, int position);
 struct expr *bind_junction(struct sql_ctx *c, enum fn_op op, struct expr **args, int n, int position);
