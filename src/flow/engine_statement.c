@@ -131,6 +131,7 @@ static enum err_code create_flow(struct script *s, const struct statement *st, c
         (void)undone;
         return rc;
     }
+    engine_wake(en); /* the new flow was not yet stepped */
     script_message(s, "flow %.*s is running; its results go to topic %.*s", BYTES_ARG(def->name),
                    BYTES_ARG(def->topic));
     return ERR_NONE;
