@@ -103,11 +103,12 @@ static enum err_code verify_checkpoint(struct verify *vf, struct err *e)
     enum err_code rc = read_whole(vf, CHECKPOINT_NAME, &in, e);
     if (rc != ERR_NONE || in.ptr == NULL) return rc;
     if (in.len != 0 && in.len != CHECKPOINT_FILE_LEN)
-        report(vf, CHECKPOINT_NAME, -1, -1, in.len, "The checkpoint has a wrong length; it is written again.", false);
-    for (size_t at = 0; at + CHECKPOINT_SLOT_STRIDE <= in.len && at < CHECKPOINT_FILE_LEN;
-         at += CHECKPOINT_SLOT_STRIDE) {
+        report(vf, CHECKPOINT_NAME, -1, -1, in.len, "The checkpoint has a wrong length; it is written again.",
+               in.len < CHECKPOINT_FILE_LEN);
+    for (size_t at = 0; at + CHECKPOINT_SLOT_LEN <= in.len && at < CHECKPOINT_FILE_LEN; at += CHECKPOINT_SLOT_STRIDE) {
         struct checkpoint c;
-        if (!all_zero(in.ptr + at + CHECKPOINT_SLOT_LEN, CHECKPOINT_SLOT_STRIDE - CHECKPOINT_SLOT_LEN))
+        size_t rest = in.len - at < CHECKPOINT_SLOT_STRIDE ? in.len - at : CHECKPOINT_SLOT_STRIDE;
+        if (!all_zero(in.ptr + at + CHECKPOINT_SLOT_LEN, rest - CHECKPOINT_SLOT_LEN))
             report(vf, CHECKPOINT_NAME, -1, -1, at + CHECKPOINT_SLOT_LEN,
                    "Bytes between the checkpoint's slots are not zero.", false);
         if (all_zero(in.ptr + at, CHECKPOINT_SLOT_LEN)) continue;
