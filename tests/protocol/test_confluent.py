@@ -29,7 +29,7 @@ def send(client, topic, tag, count, **more):
         if error:
             failures.append(error)
     for i in range(count):
-        client.produce(topic, value(tag, i), key(i), timestamp=timestamp(i), headers=[('n', b'%d' % i), ('empty', None)],
+        client.produce(topic, value(tag, i), key(i), timestamp=timestamp(i), headers=[('n', b'%d' % i), ('empty', b'')],
                        on_delivery=delivered, **more)
         client.poll(0)
     assert client.flush(30) == 0, 'not everything was delivered'
@@ -57,7 +57,7 @@ def check_messages(found, tag):
         assert message.offset() == i
         assert message.key() == key(i) and message.value() == value(tag, i), (tag, i)
         assert message.timestamp()[1] == timestamp(i), message.timestamp()
-        assert message.headers() == [('n', b'%d' % i), ('empty', None)], message.headers()
+        assert message.headers() == [('n', b'%d' % i), ('empty', b'')], message.headers()
 
 
 def create(broker, topic, partitions):
@@ -125,7 +125,7 @@ class Member(threading.Thread):
 
     def __init__(self, broker, group, topic):
         super().__init__()
-        self.client, self.topic = consumer(broker, group), topic
+        self.client, self.topic = consumer(broker, group, enable_auto_commit=True), topic
         self.assigned, self.seen, self.stopping = set(), [], threading.Event()
         self.start()
 
@@ -134,7 +134,6 @@ class Member(threading.Thread):
             self.assigned = {p.partition for p in partitions}
 
         def revoked(client, partitions):
-            client.commit(asynchronous=False) if self.seen else None
             self.assigned = set()
         self.client.subscribe([self.topic], on_assign=assigned, on_revoke=revoked)
         while not self.stopping.is_set():

@@ -12,8 +12,11 @@ try:
 except ImportError:
     sys.exit(77)
 
-from scenario import CODECS, COUNT, PARTITIONS, key, run, timestamp, value
+from scenario import COUNT, PARTITIONS, key, run, timestamp, value
 from server import until
+
+# Zstd needs Fetch v10 (KIP-110) and this client knows v4 at most: any broker refuses to send it such batches.
+CODECS = ['none', 'gzip', 'snappy', 'lz4']
 
 logging.getLogger('kafka').setLevel(logging.CRITICAL)
 
