@@ -1,25 +1,31 @@
 /* sim.c: the simulated world: one thread, virtual time, one seed.
  *
- * The loop runs posted tasks in order; when there are none, time jumps to the next timer. A job (an fdatasync, say)
- * runs a little later in virtual time, one after the other, and its done() is a task. Nothing depends on addresses or
- * on real time, so the same seed and the same calls give the same history. */
+ * One turn of the loop, as in os_loop.c: the tasks that are posted at its start, then the timers that are due and were
+ * started before it. So neither a task that posts itself nor a timer that starts itself at once keeps others waiting.
+ * When nothing is due, time jumps to the next timer; nothing else moves it. Deliveries of the net and completions of
+ * jobs are timers of ours in the same heap, so that one order holds for all. A job runs a little later in virtual time,
+ * and its done() later again; in between the process can die.
+ *
+ * Nothing depends on addresses, hash order or real time: same seed, same calls, same history. */
 #include "sys/sim_int.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define START_NS 1000000000u /* of the monotonic clock: never zero, as in life */
-#define JOB_NS_MAX 200000u   /* virtual time of a job: 1 ns to this */
+#define JOB_NS_MAX 200000u   /* a job starts within this, and is done within this after it ran: about an fdatasync */
 
-/* xoshiro256** (Blackman, Vigna), seeded by splitmix64. */
+/* ---- chance: xoshiro256** (Blackman, Vigna), seeded by splitmix64 ---- */
+
 static uint64_t rotl(uint64_t x, int k)
 {
     return (x << k) | (x >> (64 - k));
 }
 
-uint64_t sim_next(uint64_t s[4])
+static uint64_t state_next(uint64_t s[4])
 {
     uint64_t result = rotl(s[1] * 5, 7) * 9, t = s[1] << 17;
+
     s[2] ^= s[0];
     s[3] ^= s[1];
     s[1] ^= s[2];
@@ -29,7 +35,7 @@ uint64_t sim_next(uint64_t s[4])
     return result;
 }
 
-static void seed(uint64_t s[4], uint64_t from)
+static void state_seed(uint64_t s[4], uint64_t from)
 {
     for (int i = 0; i < 4; i++) {
         uint64_t z = (from += 0x9e3779b97f4a7c15u);
@@ -42,117 +48,182 @@ static void seed(uint64_t s[4], uint64_t from)
 uint64_t sim_random(struct sim *s, uint64_t below)
 {
     check(below > 0);
-    return sim_next(s->seed_state) % below;
+    return state_next(s->world_state) % below;
+}
+
+bool sim_chance(struct sim *s, unsigned permille)
+{
+    return permille > 0 && sim_random(s, 1000) < permille;
+}
+
+void sim_note(struct sim *s, uint64_t fact)
+{
+    s->trace = (rotl(s->trace, 5) ^ fact ^ s->now_ns) * 0x9e3779b97f4a7c15u;
+}
+
+uint64_t sim_trace(struct sim *s)
+{
+    return s->trace;
 }
 
 /* ---- clock, rng, diag ---- */
 
-static uint64_t mono_ns(struct clock *c)
+static uint64_t sim_mono_ns(struct clock *c)
 {
     return CONTAINER_OF(c, struct sim, clock)->now_ns;
 }
 
-static int64_t wall_ms(struct clock *c)
+static int64_t sim_wall_ms(struct clock *c)
 {
     struct sim *s = CONTAINER_OF(c, struct sim, clock);
+
     return s->options.wall_start_ms + (int64_t)((s->now_ns - START_NS) / 1000000u);
 }
 
-static uint64_t rng_next(struct rng *r)
+static uint64_t sim_rng_next(struct rng *r)
 {
-    return sim_next(CONTAINER_OF(r, struct sim, rng)->user_state);
+    return state_next(CONTAINER_OF(r, struct sim, rng)->user_state);
 }
 
-static void diag_write(struct diag *d, enum diag_level level, const char *room, const char *text)
+static void sim_diag_write(struct diag *d, enum diag_level level, const char *room, const char *text)
 {
-    (void)d;
-    (void)level;
-    (void)room;
-    (void)text;
+    struct sim *s = CONTAINER_OF(d, struct sim, diag);
+
+    if (s->options.is_verbose)
+        fprintf(stderr, "[%.6f] %d %s: %s\n", (double)(s->now_ns - START_NS) / 1e9, (int)level, room, text);
 }
 
-/* ---- loop ---- */
+/* ---- the loop ---- */
 
-static uint64_t loop_now(struct loop *l)
+static struct sim *self(struct loop *l)
 {
-    return CONTAINER_OF(l, struct sim, loop)->now_ns;
+    return CONTAINER_OF(l, struct sim, loop);
 }
 
-static void loop_post(struct loop *l, struct task *t)
+static uint64_t sim_loop_now_ns(struct loop *l)
 {
-    struct sim *s = CONTAINER_OF(l, struct sim, loop);
+    return self(l)->now_ns;
+}
+
+static void sim_loop_post(struct loop *l, struct task *t)
+{
+    struct sim *s = self(l);
+
     if (t->posted) return;
     t->posted = 1;
     list_push_back(&s->tasks, &t->link);
+    s->n_tasks++;
 }
 
-static void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
+static void sim_loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 {
-    (void)l;
-    fn(arg);
+    fn(arg); /* there is one thread only */
 }
 
-static void loop_timer_start(struct loop *l, struct timer *t, uint64_t at_ns)
+static void sim_loop_timer_start(struct loop *l, struct timer *t, uint64_t at_ns)
 {
-    timers_start(&CONTAINER_OF(l, struct sim, loop)->timers, t, at_ns);
+    timers_start(&self(l)->timers, t, at_ns);
 }
 
-static void loop_timer_stop(struct loop *l, struct timer *t)
+static void sim_loop_timer_stop(struct loop *l, struct timer *t)
 {
-    timers_stop(&CONTAINER_OF(l, struct sim, loop)->timers, t);
+    timers_stop(&self(l)->timers, t);
 }
 
-static void arm_job(struct sim *s)
+static void job_timer_start(struct sim *s, struct timer *t, const struct list *queue)
 {
-    if (list_is_empty(&s->jobs) || s->job_timer.slot != 0) return;
-    timers_start(&s->timers, &s->job_timer, s->now_ns + 1 + sim_random(s, JOB_NS_MAX));
+    if (!list_is_empty(queue) && t->slot == 0) timers_start(&s->timers, t, s->now_ns + 1 + sim_random(s, JOB_NS_MAX));
 }
 
-static void on_job(struct timer *t)
+static void on_job_run(struct timer *t)
 {
-    struct sim *s = CONTAINER_OF(t, struct sim, job_timer);
-    struct job *j = CONTAINER_OF(list_pop_front(&s->jobs), struct job, link);
+    struct sim *s = CONTAINER_OF(t, struct sim, job_run);
+    struct list *n = list_pop_front(&s->jobs);
+    struct job *j = CONTAINER_OF(n, struct job, link);
+
+    check(n != NULL);
     j->run(j);
-    j->done(j);
-    arm_job(s);
+    list_push_back(&s->finished, &j->link);
+    job_timer_start(s, &s->job_done, &s->finished);
+    job_timer_start(s, &s->job_run, &s->jobs);
 }
 
-static void loop_submit(struct loop *l, struct job *j)
+static void on_job_done(struct timer *t)
 {
-    struct sim *s = CONTAINER_OF(l, struct sim, loop);
-    list_push_back(&s->jobs, &j->link);
-    arm_job(s);
+    struct sim *s = CONTAINER_OF(t, struct sim, job_done);
+    struct list *n = list_pop_front(&s->finished);
+    struct job *j = CONTAINER_OF(n, struct job, link);
+
+    check(n != NULL);
+    job_timer_start(s, &s->job_done, &s->finished);
+    j->done(j);
 }
 
-static bool run_task(struct sim *s)
+static void sim_loop_submit(struct loop *l, struct job *j)
+{
+    struct sim *s = self(l);
+
+    list_push_back(&s->jobs, &j->link);
+    job_timer_start(s, &s->job_run, &s->jobs);
+}
+
+static void task_run(struct sim *s)
 {
     struct list *n = list_pop_front(&s->tasks);
-    struct task *t;
-    if (n == NULL) return false;
-    t = CONTAINER_OF(n, struct task, link);
+    struct task *t = CONTAINER_OF(n, struct task, link);
+
+    check(n != NULL && s->n_tasks > 0);
+    s->n_tasks--;
+    s->batch_left--;
     t->posted = 0;
+    sim_note(s, 't');
     t->run(t);
-    return true;
 }
 
-static bool fire_timer(struct sim *s, uint64_t until_ns)
+/* Fires the next timer that is due and was started before this turn. */
+static bool timer_fire(struct sim *s)
 {
     struct timer *t = timers_top(&s->timers);
-    if (t == NULL || t->at_ns > until_ns) return false;
-    if (t->at_ns > s->now_ns) s->now_ns = t->at_ns;
+
+    if (t == NULL || t->at_ns > s->now_ns || t->seq >= s->timers_below) return false;
     timers_stop(&s->timers, t);
+    sim_note(s, t->seq);
     t->fire(t);
     return true;
 }
 
+/* One thing of the current turn; false: the turn is over. */
+static bool turn_step(struct sim *s)
+{
+    if (s->batch_left > 0) {
+        task_run(s);
+        return true;
+    }
+    return timer_fire(s);
+}
+
+static bool step(struct sim *s, uint64_t until_ns)
+{
+    struct timer *t;
+
+    if (turn_step(s)) return true;
+    s->batch_left = s->n_tasks;
+    s->timers_below = s->timers.seq;
+    if (turn_step(s)) return true;
+    t = timers_top(&s->timers);
+    if (t == NULL || t->at_ns > until_ns) return false;
+    if (t->at_ns > s->now_ns) s->now_ns = t->at_ns;
+    return turn_step(s);
+}
+
 bool sim_step(struct sim *s)
 {
-    return run_task(s) || fire_timer(s, UINT64_MAX);
+    return step(s, UINT64_MAX);
 }
 
 void sim_run_until(struct sim *s, uint64_t until_ns)
 {
-    while (run_task(s) || fire_timer(s, until_ns)) {
+    while (step(s, until_ns)) {
     }
     if (s->now_ns < until_ns) s->now_ns = until_ns;
 }
@@ -162,71 +233,99 @@ void sim_run_ms(struct sim *s, uint64_t ms)
     sim_run_until(s, s->now_ns + ms * 1000000u);
 }
 
-static bool loop_run(struct loop *l, int mode)
+static bool sim_loop_run(struct loop *l, int mode)
 {
-    struct sim *s = CONTAINER_OF(l, struct sim, loop);
-    bool any = false;
+    struct sim *s = self(l);
+    bool has_run = false;
+
     if (mode == LOOP_ONCE_WAIT) return sim_step(s);
     if (mode == LOOP_ONCE_NOWAIT) {
-        while (run_task(s) || fire_timer(s, s->now_ns))
-            any = true;
-        return any;
+        s->batch_left = s->n_tasks;
+        s->timers_below = s->timers.seq;
+        while (turn_step(s))
+            has_run = true;
+        return has_run;
     }
-    s->stopped = false;
-    while (!s->stopped && sim_step(s))
-        any = true;
-    return any;
+    while (!s->is_stop_asked && sim_step(s))
+        has_run = true;
+    s->is_stop_asked = false;
+    return has_run;
 }
 
-static void loop_stop(struct loop *l)
+static void sim_loop_stop(struct loop *l)
 {
-    CONTAINER_OF(l, struct sim, loop)->stopped = true;
+    self(l)->is_stop_asked = true;
 }
 
-/* The process is gone: its tasks, timers and jobs with it. They are unlinked, so that freeing their owners is safe. */
+/* ---- life and death ---- */
+
 void sim_process_kill(struct sim *s)
 {
     struct list *n;
+    struct timer *t;
+
     while ((n = list_pop_front(&s->tasks)) != NULL)
         CONTAINER_OF(n, struct task, link)->posted = 0;
-    while (list_pop_front(&s->jobs) != NULL) {
+    s->n_tasks = s->batch_left = 0;
+    while (list_pop_front(&s->jobs) != NULL || list_pop_front(&s->finished) != NULL) {
     }
-    while (timers_top(&s->timers) != NULL)
-        timers_stop(&s->timers, timers_top(&s->timers));
-    sim_net_drop_all(s->network);
+    while ((t = timers_top(&s->timers)) != NULL)
+        timers_stop(&s->timers, t);
+    s->is_stop_asked = false;
+    sim_net_cut(s->network);
+    sim_disk_forget_handles(s->disk);
+    sim_note(s, 'k');
 }
 
 enum err_code sim_create(struct sim **out, const struct sim_options *o, struct err *e)
 {
-    struct sim *s = calloc(1, sizeof *s);
+    struct sim *s = calloc(1, sizeof(*s));
+
     *out = NULL;
     if (s == NULL) return err_set(e, ERR_MEMORY, "creating a simulated world: out of memory");
     s->options = *o;
-    seed(s->seed_state, o->seed);
-    seed(s->user_state, ~o->seed);
+    state_seed(s->world_state, o->seed);
+    state_seed(s->user_state, ~o->seed);
     list_init(&s->tasks);
     list_init(&s->jobs);
-    s->job_timer.fire = on_job;
+    list_init(&s->finished);
+    s->job_run.fire = on_job_run;
+    s->job_done.fire = on_job_done;
     s->now_ns = START_NS;
-    s->clock = (struct clock){mono_ns, wall_ms};
-    s->rng = (struct rng){rng_next};
-    s->diag = (struct diag){diag_write, DIAG_WARN};
-    s->loop = (struct loop){loop_now,        loop_post,   loop_call, loop_timer_start,
-                            loop_timer_stop, loop_submit, loop_run,  loop_stop};
+    s->clock = (struct clock){sim_mono_ns, sim_wall_ms};
+    s->rng = (struct rng){sim_rng_next};
+    s->diag = (struct diag){.write = sim_diag_write, .level = o->is_verbose ? DIAG_DEBUG : DIAG_ERROR};
+    s->loop = (struct loop){
+        .now_ns = sim_loop_now_ns,
+        .post = sim_loop_post,
+        .call = sim_loop_call,
+        .timer_start = sim_loop_timer_start,
+        .timer_stop = sim_loop_timer_stop,
+        .submit = sim_loop_submit,
+        .run = sim_loop_run,
+        .stop = sim_loop_stop,
+    };
     s->disk = sim_disk_create(s);
     s->network = sim_net_create(s);
-    s->sys = (struct sys){&s->clock, &s->rng, sim_disk_fs(s->disk), &s->loop, sim_net_net(s->network), &s->diag};
+    s->sys = (struct sys){
+        .clock = &s->clock,
+        .rng = &s->rng,
+        .fs = sim_disk_fs(s->disk),
+        .loop = &s->loop,
+        .net = sim_net_net(s->network),
+        .diag = &s->diag,
+    };
     *out = s;
     return ERR_NONE;
 }
 
+/* Tasks and timers of others that are left are not touched: who started them may be gone. */
 void sim_destroy(struct sim *s)
 {
     if (s == NULL) return;
-    sim_process_kill(s);
     sim_net_destroy(s->network);
     sim_disk_destroy(s->disk);
-    timers_deinit(&s->timers);
+    free(s->timers.heap);
     free(s);
 }
 

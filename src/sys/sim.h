@@ -11,6 +11,8 @@ struct sim_options {
     int64_t  wall_start_ms;
     /* Disk faults. */
     uint64_t disk_capacity_bytes; /* 0: unbounded; beyond: ERR_NO_SPACE */
+    bool     disk_is_memory;      /* no power cuts: un-synced changes are not remembered, which saves their memory */
+    bool     is_verbose;          /* diag goes to standard error */
     /* Net faults: per mille of sends. */
     unsigned net_split_permille, net_reset_permille, net_delay_ms_max;
 };
@@ -23,9 +25,11 @@ void     sim_run_until(struct sim *s, uint64_t until_ns);
 void     sim_run_ms(struct sim *s, uint64_t ms);
 bool     sim_step(struct sim *s); /* one thing; false: nothing due and no timer */
 uint64_t sim_random(struct sim *s, uint64_t below);
+/* A hash of everything that happened so far: disk calls, deliveries, timers. Same seed and same calls: same trace. */
+uint64_t sim_trace(struct sim *s);
 
 /* ---- disk ---- */
-/* Counts every mutating disk call (pwritev, truncate, sync, sync_dir, rename, unlink, create). */
+/* Counts every mutating disk call (pwritev, truncate, sync, sync_dir, rename, unlink, create, mkdir, rmdir). */
 uint64_t sim_disk_ops(struct sim *s);
 /* From the n-th mutating call on (counting from 1), every disk call fails with ERR_IO as if the power were gone; 0 turns it off. */
 void sim_disk_crash_at(struct sim *s, uint64_t n);
@@ -33,7 +37,8 @@ bool sim_disk_is_down(struct sim *s);
 /* Power comes back: keeps what was synced, and of each un-synced write a seeded choice per 512-byte sector of new, old or zero;
  * un-synced names (create, rename, unlink) are kept or undone by the seed. All open files are dead. Pending loop work is dropped. */
 void sim_disk_power_cycle(struct sim *s);
-/* As after kill -9: everything written is kept. Pending loop work is dropped. */
+/* As after kill -9: everything written is kept. Pending loop work is dropped. All open files are dead, locks are free; connections
+ * and listeners go silent: they call nobody any more, but net->close (then `closed` follows) and listener_close still work. */
 void sim_process_kill(struct sim *s);
 /* The next `n` syncs fail with ERR_IO; their un-synced data is then dropped at the next power cycle. */
 void sim_disk_fail_syncs(struct sim *s, unsigned n);

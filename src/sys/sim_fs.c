@@ -1,516 +1,547 @@
-/* sim_fs.c: a disk that forgets what was not synced.
+/* sim_fs.c: a disk in memory that forgets what was not synced.
  *
- *   file content   `data` is what reads see; `durable` is what the last sync put down. Sectors (512 bytes) written
- * since then are dirty. At a power cut each dirty sector becomes, by the seed, new, old or zero; the size any that lies
- * between. names          current: what lookups see. durable: what survives. Each create, rename, unlink, mkdir, rmdir
- * is an entry in a journal until its directory is synced; at a power cut a random prefix of each directory's entries
- * survives, as in a file system with an ordered journal.
+ *   directory inode:  current names ──▶ inodes   what lookups see
+ *                     durable names ──▶ inodes   what a power cut leaves
+ *   journal:          link, unlink, rename, in order, not yet durable
  *
- * D1  After sync and, for a new name, sync_dir, nothing of it is lost.
- * D2  A failed sync leaves the sectors clean and not durable, as Linux does: the next sync reports success without
- * writing them. D3  A handle opened before a power cut only gives errors afterwards. */
-#include <stdio.h>
+ * D1  Each change of a name goes to `current` at once and to the journal; sync_dir moves the journal's entries of that
+ * directory into `durable`. A rename is one entry: after a cut the file has its old name or its new one. D2  A power
+ * cut keeps a part of the journal: by the seed a prefix of all (a file system with an ordered journal) or each entry by
+ * its own (what POSIX promises: nothing). D3  Content is sim_content.c's; it survives by its own sync, whether its name
+ * does or not. D4  Handles belong to one life of the process. After a kill or a cut they give ERR_IO, and their locks
+ * are gone. D5  When the disk is down nothing works, reading included; the call that brings it down has no effect.
+ *
+ * Paths are resolved as POSIX does, from the root; a relative path starts at the root, too. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/map.h"
-#include "sys/sim_int.h"
+#include "sys/sim_content.h"
 
-#define SECTOR 512u
-
-struct node {
-    unsigned refs; /* names in both namespaces, journal entries, handles */
-    bool is_dir, is_mapped;
-    uint8_t *data, *durable, *dirty; /* dirty: one byte a sector */
-    size_t size, cap, durable_size, durable_cap, dirty_cap;
+struct inode {
+    unsigned refs;    /* names in both worlds, journal, handles */
+    unsigned n_names; /* in the current world */
+    bool is_dir;
+    struct map current, durable; /* directory: name -> inode, referenced */
+    struct sim_content content;  /* file */
+    struct file *lock;           /* borrowed; NULL: free */
 };
 struct file {
-    struct sim_disk *disk;
-    struct node *node;
-    uint64_t generation;
-    bool is_lock, is_writable;
-    char path[];
+    struct list link; /* of the disk's handles */
+    struct inode *inode;
+    uint64_t life;
+    bool is_writable;
+    struct sim_storage *mapped; /* NULL: not mapped */
 };
 enum op_kind { OP_LINK, OP_UNLINK, OP_RENAME };
 struct op {
     struct list link;
     enum op_kind kind;
-    char *path, *to;
-    struct node *node;
+    struct inode *inode, *dir, *to_dir; /* referenced */
+    char *name, *to_name;               /* owned */
 };
 struct sim_disk {
     struct fs fs;
     struct sim *sim;
-    struct map names, durable; /* path -> node */
-    struct list journal;
-    uint64_t n_ops, crash_at, generation, used;
-    unsigned failing_syncs;
-    bool down;
+    struct inode *root;
+    struct list journal, handles;
+    uint64_t n_ops, crash_at; /* crash_at: of n_ops; 0: never */
+    uint64_t life, used_bytes;
+    unsigned n_failing_syncs;
+    bool is_down;
+};
+/* A path taken apart: the directory it lies in and its last part. */
+struct place {
+    struct inode *dir;
+    struct bytes name;   /* empty: the root itself */
+    struct inode *inode; /* NULL: nothing there */
 };
 
-static struct sim_disk *disk_of(struct fs *fs)
+static struct sim_disk *self(struct fs *fs)
 {
     return CONTAINER_OF(fs, struct sim_disk, fs);
 }
 
-/* ---- nodes ---- */
+/* ---- inodes and names ---- */
 
-static void node_storage_free(struct node *n)
+static struct inode *inode_create(struct sim_disk *d, bool is_dir)
 {
-    if (n->is_mapped)
-        munmap(n->data, n->cap);
-    else
-        free(n->data);
-    n->data = NULL;
+    struct inode *n = calloc(1, sizeof(*n));
+
+    check(n != NULL);
+    n->is_dir = is_dir;
+    map_init(&n->current);
+    map_init(&n->durable);
+    n->content.is_recorded = !d->sim->options.disk_is_memory;
+    return n;
 }
 
-static void node_unref(struct node *n)
-{
-    if (n == NULL || --n->refs > 0) return;
-    node_storage_free(n);
-    free(n->durable);
-    free(n->dirty);
-    free(n);
-}
-
-static struct node *node_ref(struct node *n)
+static struct inode *inode_ref(struct inode *n)
 {
     n->refs++;
     return n;
 }
 
-static void grow(uint8_t **p, size_t *cap, size_t need)
+static void inode_unref(struct sim_disk *d, struct inode *n);
+
+static void names_clear(struct sim_disk *d, struct map *m, bool is_current)
 {
-    size_t next = *cap ? *cap : 4096;
-    uint8_t *grown;
-    if (need <= *cap) return;
-    while (next < need)
-        next *= 2;
-    grown = realloc(*p, next);
-    check(grown != NULL);
-    memset(grown + *cap, 0, next - *cap);
-    *p = grown;
-    *cap = next;
+    struct map_entry *entry;
+
+    for (uint32_t pos = 0; (entry = map_next(m, &pos)) != NULL;) {
+        struct inode *n = entry->value;
+        if (is_current && --n->n_names == 0) d->used_bytes -= n->content.size;
+        inode_unref(d, n);
+    }
+    map_deinit(m);
+    map_init(m);
 }
 
-static void node_room(struct node *n, size_t need)
+static void inode_unref(struct sim_disk *d, struct inode *n)
 {
-    if (n->is_mapped)
-        check(need <= n->cap);
-    else
-        grow(&n->data, &n->cap, need);
+    if (n == NULL || --n->refs > 0) return;
+    names_clear(d, &n->current, true);
+    names_clear(d, &n->durable, false);
+    map_deinit(&n->current);
+    map_deinit(&n->durable);
+    sim_content_deinit(&n->content);
+    free(n);
 }
 
-static void mark_dirty(struct node *n, size_t from, size_t to)
+static void name_remove(struct sim_disk *d, struct inode *dir, struct bytes name, bool is_current)
 {
-    if (from >= to) return;
-    grow(&n->dirty, &n->dirty_cap, to / SECTOR + 1);
-    for (size_t s = from / SECTOR; s <= (to - 1) / SECTOR; s++)
-        n->dirty[s] = 1;
+    struct inode *n = map_remove(is_current ? &dir->current : &dir->durable, name);
+
+    if (n == NULL) return;
+    if (is_current && --n->n_names == 0) d->used_bytes -= n->content.size;
+    inode_unref(d, n);
 }
 
-static void set_size(struct sim_disk *d, struct node *n, size_t size)
+static void name_put(struct sim_disk *d, struct inode *dir, struct bytes name, struct inode *n, bool is_current)
 {
-    node_room(n, size);
-    if (size < n->size) memset(n->data + size, 0, n->size - size);
-    mark_dirty(n, size < n->size ? size : n->size, size < n->size ? n->size : size);
-    d->used += size;
-    d->used -= n->size;
-    n->size = size;
+    inode_ref(n);
+    name_remove(d, dir, name, is_current);
+    check(map_put(is_current ? &dir->current : &dir->durable, name, n) == NULL);
+    if (is_current && n->n_names++ == 0) d->used_bytes += n->content.size;
 }
 
-/* ---- namespaces ---- */
-
-static void name_put(struct map *m, const char *path, struct node *n)
+/* The next part of a path; false at its end. "." and doubled slashes are no parts. */
+static bool path_next(const char **path, struct bytes *part)
 {
-    node_unref(map_put(m, bytes_str(path), node_ref(n)));
+    for (;;) {
+        size_t len;
+        *path += strspn(*path, "/");
+        len = strcspn(*path, "/");
+        *part = bytes_of(*path, len);
+        *path += len;
+        if (len == 0) return false;
+        if (len != 1 || part->ptr[0] != '.') return true;
+    }
 }
 
-static void name_remove(struct map *m, const char *path)
+/* Returns 0 or an errno: the path leads through something that is not a directory. */
+static int place_find(struct sim_disk *d, const char *path, struct place *out)
 {
-    node_unref(map_remove(m, bytes_str(path)));
+    struct bytes part;
+
+    *out = (struct place){.dir = d->root, .name = bytes_of("", 0), .inode = d->root};
+    while (path_next(&path, &part)) {
+        if (out->inode == NULL) return ENOENT;
+        if (!out->inode->is_dir) return ENOTDIR;
+        out->dir = out->inode;
+        out->name = part;
+        out->inode = map_get(&out->dir->current, part);
+    }
+    return 0;
 }
 
-static struct node *name_get(struct map *m, const char *path)
+/* ---- journal ---- */
+
+static char *text_of(struct bytes b)
 {
-    return map_get_str(m, path);
+    char *p = strndup((const char *)b.ptr, b.len);
+
+    check(p != NULL);
+    return p;
 }
 
-static size_t parent_len(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? (size_t)(slash - path) : 0;
-}
-
-static bool parent_is(const char *path, const char *dir, size_t len)
-{
-    return parent_len(path) == len && strncmp(path, dir, len) == 0;
-}
-
-/* "/" and "" are the root, which is always there. */
-static size_t dir_len(const char *dir)
-{
-    return strcmp(dir, "/") == 0 ? 0 : strlen(dir);
-}
-
-static bool dir_exists(struct sim_disk *d, const char *dir)
-{
-    struct node *n = name_get(&d->names, dir);
-    return dir_len(dir) == 0 || (n != NULL && n->is_dir);
-}
-
-static bool parent_exists(struct sim_disk *d, const char *path)
-{
-    char dir[4096];
-    size_t n = parent_len(path);
-    if (n == 0) return true;
-    if (n >= sizeof dir) return false;
-    memcpy(dir, path, n);
-    dir[n] = 0;
-    return name_get(&d->names, dir) != NULL && name_get(&d->names, dir)->is_dir;
-}
-
-static void op_apply(struct map *m, const struct op *o)
-{
-    if (o->kind == OP_LINK)
-        name_put(m, o->path, o->node);
-    else
-        name_remove(m, o->path);
-    if (o->kind == OP_RENAME) name_put(m, o->to, o->node);
-}
-
-static void op_free(struct op *o)
+static void op_free(struct sim_disk *d, struct op *o)
 {
     list_remove(&o->link);
-    node_unref(o->node);
-    free(o->path);
-    free(o->to);
+    inode_unref(d, o->inode);
+    inode_unref(d, o->dir);
+    inode_unref(d, o->to_dir);
+    free(o->name);
+    free(o->to_name);
     free(o);
 }
 
-/* Into the current namespace at once, into the durable one with the directory's sync. */
-static void op_do(struct sim_disk *d, enum op_kind kind, const char *path, const char *to, struct node *n)
+static void op_apply(struct sim_disk *d, const struct op *o, bool is_current)
 {
-    struct op *o = calloc(1, sizeof *o);
+    struct map *m = is_current ? &o->dir->current : &o->dir->durable;
+    struct bytes name = bytes_str(o->name);
+
+    if (o->kind == OP_LINK)
+        name_put(d, o->dir, name, o->inode, is_current);
+    else if (map_get(m, name) == o->inode) /* else: the entry that put it there was lost, or another one followed */
+        name_remove(d, o->dir, name, is_current);
+    if (o->kind == OP_RENAME) name_put(d, o->to_dir, bytes_str(o->to_name), o->inode, is_current);
+}
+
+static void op_do(struct sim_disk *d, enum op_kind kind, struct inode *n, const struct place *p, const struct place *to)
+{
+    struct op *o = calloc(1, sizeof(*o));
+
     check(o != NULL);
     o->kind = kind;
-    o->path = strdup(path);
-    o->to = to ? strdup(to) : NULL;
-    o->node = n ? node_ref(n) : NULL;
+    o->inode = inode_ref(n);
+    o->dir = inode_ref(p->dir);
+    o->name = text_of(p->name);
+    if (to != NULL) {
+        o->to_dir = inode_ref(to->dir);
+        o->to_name = text_of(to->name);
+    }
     list_push_back(&d->journal, &o->link);
-    op_apply(&d->names, o);
+    op_apply(d, o, true); /* D1 */
+    if (d->sim->options.disk_is_memory) {
+        op_apply(d, o, false);
+        op_free(d, o);
+    }
 }
 
-/* The directory whose sync makes an entry durable: a rename's is that of its target. */
-static const char *op_place(const struct op *o)
+/* ---- faults ---- */
+
+static enum err_code refuse(struct err *e, const char *what)
 {
-    return o->kind == OP_RENAME ? o->to : o->path;
+    (void)err_set(e, ERR_IO, "%s: the simulated disk is down", what);
+    if (e != NULL) e->os_errno = EIO;
+    return ERR_IO;
 }
 
-/* ---- failures ---- */
-
-static enum err_code refuse(struct sim_disk *d, struct err *e)
+/* Counts a mutating call; false: the power is gone (D5). */
+static bool mutate(struct sim_disk *d, uint64_t what)
 {
-    (void)d;
-    return err_set(e, ERR_IO, "the simulated disk is down");
-}
-
-/* Counts a mutating call; false: the power is gone. */
-static bool mutate(struct sim_disk *d)
-{
-    if (d->down) return false;
+    if (d->is_down) return false;
     d->n_ops++;
-    if (d->crash_at != 0 && d->n_ops >= d->crash_at) d->down = true;
-    return !d->down;
+    if (d->crash_at != 0 && d->n_ops >= d->crash_at) d->is_down = true;
+    sim_note(d->sim, what << 32 ^ d->n_ops ^ (uint64_t)d->is_down << 63);
+    return !d->is_down;
 }
 
-static bool is_alive(const struct file *f)
+static bool is_usable(struct sim_disk *d, const struct file *f)
 {
-    return f->generation == f->disk->generation && !f->disk->down;
+    return !d->is_down && f->life == d->life;
 }
 
 /* ---- files ---- */
 
-static enum err_code handle_create(struct sim_disk *d, struct node *n, const char *path, enum fs_open mode,
-                                   struct file **out)
+static struct file *handle_create(struct sim_disk *d, struct inode *n, bool is_writable)
 {
-    size_t len = strlen(path) + 1;
-    struct file *f = calloc(1, sizeof *f + len);
+    struct file *f = calloc(1, sizeof(*f));
+
     check(f != NULL);
-    f->disk = d;
-    f->node = node_ref(n);
-    f->generation = d->generation;
-    f->is_writable = mode != FS_READ;
-    memcpy(f->path, path, len);
-    *out = f;
+    f->inode = inode_ref(n);
+    f->life = d->life;
+    f->is_writable = is_writable;
+    list_push_back(&d->handles, &f->link);
+    return f;
+}
+
+static enum err_code sim_fs_open(struct fs *fs, const char *path, enum fs_open mode, struct file **out, struct err *e)
+{
+    struct sim_disk *d = self(fs);
+    struct place p;
+    int os = place_find(d, path, &p);
+
+    *out = NULL;
+    if (d->is_down) return refuse(e, "opening a file");
+    if (os == 0 && p.inode == NULL && mode == FS_READ) os = ENOENT;
+    if (os == 0 && p.inode != NULL && mode == FS_CREATE_NEW) os = EEXIST;
+    if (os == 0 && p.inode != NULL && p.inode->is_dir) os = EISDIR;
+    if (os != 0) return err_set_os(e, os, "opening %s", path);
+    if (p.inode == NULL) {
+        if (!mutate(d, 'c')) return refuse(e, "creating a file");
+        p.inode = inode_create(d, false);
+        op_do(d, OP_LINK, p.inode, &p, NULL);
+    }
+    *out = handle_create(d, p.inode, mode != FS_READ);
     return ERR_NONE;
 }
 
-static enum err_code fs_open_file(struct fs *fs, const char *path, enum fs_open mode, struct file **out, struct err *e)
+static void sim_fs_close(struct fs *fs, struct file *f)
 {
-    struct sim_disk *d = disk_of(fs);
-    struct node *n = name_get(&d->names, path);
-    *out = NULL;
-    if (d->down) return refuse(d, e);
-    if (n != NULL && n->is_dir) return err_set(e, ERR_IO, "opening %s: it is a directory", path);
-    if (n != NULL && mode == FS_CREATE_NEW) return err_set(e, ERR_EXISTS, "opening %s: it exists", path);
-    if (n == NULL && mode == FS_READ) return err_set(e, ERR_NOT_FOUND, "opening %s: there is no such file", path);
-    if (n == NULL) {
-        if (!parent_exists(d, path)) return err_set(e, ERR_NOT_FOUND, "opening %s: there is no such directory", path);
-        if (!mutate(d)) return refuse(d, e);
-        n = calloc(1, sizeof *n);
-        check(n != NULL);
-        op_do(d, OP_LINK, path, NULL, n);
-    }
-    return handle_create(d, n, path, mode, out);
-}
+    struct sim_disk *d = self(fs);
 
-static void fs_close_file(struct fs *fs, struct file *f)
-{
-    (void)fs;
     if (f == NULL) return;
-    node_unref(f->node);
+    list_remove(&f->link);
+    if (f->inode->lock == f) f->inode->lock = NULL;
+    sim_storage_unref(f->mapped);
+    inode_unref(d, f->inode);
     free(f);
 }
 
-static enum err_code fs_pread(struct fs *fs, struct file *f, void *buf, size_t len, uint64_t at, size_t *n,
-                              struct err *e)
+static enum err_code sim_fs_pread(struct fs *fs, struct file *f, void *buf, size_t len, uint64_t at, size_t *n,
+                                  struct err *e)
 {
-    size_t size = f->node->size;
-    if (!is_alive(f)) return refuse(disk_of(fs), e);
-    *n = at >= size ? 0 : size - at < len ? size - at : len;
-    if (*n > 0) memcpy(buf, f->node->data + at, *n);
+    const struct sim_content *c = &f->inode->content;
+
+    *n = 0;
+    if (!is_usable(self(fs), f)) return refuse(e, "reading");
+    if (at < c->size) *n = c->size - at < len ? c->size - at : len;
+    if (*n > 0) memcpy(buf, c->store->base + at, *n);
     return ERR_NONE;
 }
 
-static enum err_code fs_pwritev(struct fs *fs, struct file *f, const struct iovec *iov, int n, uint64_t at,
-                                struct err *e)
+/* How many of len bytes at `at` fit the disk. */
+static size_t space_for(struct sim_disk *d, const struct inode *n, uint64_t at, size_t len)
 {
-    struct sim_disk *d = disk_of(fs);
-    size_t len = 0, end;
-    if (!is_alive(f) || !mutate(d)) return refuse(d, e);
-    if (!f->is_writable) return err_set(e, ERR_DENIED, "writing %s: opened for reading", f->path);
+    uint64_t capacity = d->sim->options.disk_capacity_bytes, end = at + len, fits;
+
+    if (capacity == 0 || n->n_names == 0 || end <= n->content.size) return len;
+    fits = n->content.size + (capacity > d->used_bytes ? capacity - d->used_bytes : 0);
+    return end <= fits ? len : fits > at ? fits - at : 0;
+}
+
+static enum err_code sim_fs_pwritev(struct fs *fs, struct file *f, const struct iovec *iov, int n, uint64_t at,
+                                    struct err *e)
+{
+    struct sim_disk *d = self(fs);
+    struct inode *node = f->inode;
+    size_t len = 0, room;
+    uint64_t size_before = node->content.size;
+    enum err_code rc;
+
+    if (!is_usable(d, f) || !mutate(d, 'w')) return refuse(e, "writing");
+    if (!f->is_writable) return err_set_os(e, EBADF, "writing");
     for (int i = 0; i < n; i++)
         len += iov[i].iov_len;
-    end = at + len;
-    if (end > f->node->size) {
-        uint64_t capacity = d->sim->options.disk_capacity_bytes;
-        if (capacity != 0 && d->used + (end - f->node->size) > capacity)
-            return err_set(e, ERR_NO_SPACE, "writing %s: the simulated disk is full", f->path);
-        node_room(f->node, end);
-        mark_dirty(f->node, f->node->size, end);
-        d->used += end - f->node->size;
-        f->node->size = end;
-    }
-    mark_dirty(f->node, at, end);
-    for (int i = 0; i < n; i++) {
-        if (iov[i].iov_len > 0) memcpy(f->node->data + at, iov[i].iov_base, iov[i].iov_len);
-        at += iov[i].iov_len;
-    }
+    room = space_for(d, node, at, len);
+    rc = sim_content_write(&node->content, at, iov, room, e);
+    if (rc != ERR_NONE) return rc;
+    if (node->n_names > 0) d->used_bytes += node->content.size - size_before;
+    return room == len ? ERR_NONE : err_set_os(e, ENOSPC, "writing %zu bytes at %llu", len, (unsigned long long)at);
+}
+
+static enum err_code sim_fs_truncate(struct fs *fs, struct file *f, uint64_t size, struct err *e)
+{
+    struct sim_disk *d = self(fs);
+    uint64_t before = f->inode->content.size;
+    enum err_code rc;
+
+    if (!is_usable(d, f) || !mutate(d, 't')) return refuse(e, "setting the size");
+    if (!f->is_writable) return err_set_os(e, EBADF, "setting the size");
+    if (size > before && space_for(d, f->inode, before, size - before) < size - before)
+        return err_set_os(e, ENOSPC, "setting the size to %llu", (unsigned long long)size);
+    rc = sim_content_truncate(&f->inode->content, size, e);
+    if (f->inode->n_names > 0) d->used_bytes += f->inode->content.size - before;
+    return rc;
+}
+
+static enum err_code sim_fs_size(struct fs *fs, struct file *f, uint64_t *out, struct err *e)
+{
+    *out = 0;
+    if (!is_usable(self(fs), f)) return refuse(e, "asking for the size");
+    *out = f->inode->content.size;
     return ERR_NONE;
 }
 
-static enum err_code fs_truncate(struct fs *fs, struct file *f, uint64_t size, struct err *e)
+static enum err_code sim_fs_sync(struct fs *fs, struct file *f, struct err *e)
 {
-    struct sim_disk *d = disk_of(fs);
-    if (!is_alive(f) || !mutate(d)) return refuse(d, e);
-    set_size(d, f->node, size);
+    struct sim_disk *d = self(fs);
+
+    if (!is_usable(d, f) || !mutate(d, 's')) return refuse(e, "fdatasync");
+    if (d->n_failing_syncs > 0) {
+        d->n_failing_syncs--;
+        sim_content_fail_sync(&f->inode->content);
+        return err_set_os(e, EIO, "fdatasync");
+    }
+    sim_content_sync(&f->inode->content);
     return ERR_NONE;
 }
 
-static enum err_code fs_size(struct fs *fs, struct file *f, uint64_t *out, struct err *e)
+static enum err_code sim_fs_map(struct fs *fs, struct file *f, size_t len, const uint8_t **out, struct err *e)
 {
-    if (!is_alive(f)) return refuse(disk_of(fs), e);
-    *out = f->node->size;
-    return ERR_NONE;
+    enum err_code rc;
+
+    *out = NULL;
+    check(f->mapped == NULL && len > 0);
+    if (!is_usable(self(fs), f)) return refuse(e, "mapping");
+    rc = sim_content_map(&f->inode->content, len, &f->mapped, e);
+    if (rc == ERR_NONE) *out = f->mapped->base;
+    return rc;
 }
 
-static void node_sync(struct node *n)
+static enum err_code sim_fs_lock(struct fs *fs, const char *path, struct file **out, struct err *e)
 {
-    grow(&n->durable, &n->durable_cap, n->size);
-    for (size_t at = 0; at < n->size; at += SECTOR) {
-        size_t len = n->size - at < SECTOR ? n->size - at : SECTOR;
-        if (at / SECTOR < n->dirty_cap && n->dirty[at / SECTOR]) memcpy(n->durable + at, n->data + at, len);
-    }
-    if (n->size < n->durable_size) memset(n->durable + n->size, 0, n->durable_size - n->size);
-    n->durable_size = n->size;
-    if (n->dirty_cap > 0) memset(n->dirty, 0, n->dirty_cap);
-}
+    struct sim_disk *d = self(fs);
+    struct file *f;
+    enum err_code rc = sim_fs_open(fs, path, FS_WRITE, &f, e);
 
-static enum err_code fs_sync(struct fs *fs, struct file *f, struct err *e)
-{
-    struct sim_disk *d = disk_of(fs);
-    if (!is_alive(f) || !mutate(d)) return refuse(d, e);
-    if (d->failing_syncs > 0) { /* D2 */
-        d->failing_syncs--;
-        if (f->node->dirty_cap > 0) memset(f->node->dirty, 0, f->node->dirty_cap);
-        return err_set(e, ERR_IO, "syncing %s: simulated failure", f->path);
+    *out = NULL;
+    if (rc != ERR_NONE) return rc;
+    if (f->inode->lock != NULL && f->inode->lock->life == d->life) { /* D4 */
+        sim_fs_close(fs, f);
+        return err_set(e, ERR_BUSY, "%s is in use", path);
     }
-    node_sync(f->node);
-    return ERR_NONE;
-}
-
-static enum err_code fs_map(struct fs *fs, struct file *f, size_t len, const uint8_t **out, struct err *e)
-{
-    struct node *n = f->node;
-    uint8_t *p;
-    if (!is_alive(f)) return refuse(disk_of(fs), e);
-    if (!n->is_mapped) {
-        if (len < n->size) len = n->size;
-        p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (p == MAP_FAILED) return err_set(e, ERR_MEMORY, "mapping %s: out of address space", f->path);
-        if (n->size > 0) memcpy(p, n->data, n->size);
-        free(n->data);
-        n->data = p;
-        n->cap = len;
-        n->is_mapped = true;
-    }
-    check(len <= n->cap);
-    *out = n->data;
+    f->inode->lock = f;
+    *out = f;
     return ERR_NONE;
 }
 
 /* ---- names ---- */
 
-static enum err_code fs_sync_dir(struct fs *fs, const char *dir, struct err *e)
+static enum err_code sim_fs_sync_dir(struct fs *fs, const char *dir, struct err *e)
 {
-    struct sim_disk *d = disk_of(fs);
-    size_t len = dir_len(dir);
+    struct sim_disk *d = self(fs);
+    struct place p;
     struct list *n, *next;
-    if (!mutate(d)) return refuse(d, e);
-    if (!dir_exists(d, dir))
-        return err_set(e, ERR_NOT_FOUND, "syncing %s: there is no such directory", dir);
+    int os = place_find(d, dir, &p);
+
+    if (d->is_down) return refuse(e, "syncing a directory");
+    if (os == 0 && p.inode == NULL) os = ENOENT;
+    if (os == 0 && !p.inode->is_dir) os = ENOTDIR;
+    if (os != 0) return err_set_os(e, os, "opening the directory %s", dir);
+    if (!mutate(d, 'd')) return refuse(e, "syncing a directory");
     for (n = d->journal.next; n != &d->journal; n = next) {
         struct op *o = CONTAINER_OF(n, struct op, link);
         next = n->next;
-        if (!parent_is(op_place(o), dir, len)) continue;
-        op_apply(&d->durable, o);
-        op_free(o);
+        if (o->dir != p.inode && o->to_dir != p.inode) continue;
+        op_apply(d, o, false); /* D1 */
+        op_free(d, o);
     }
     return ERR_NONE;
 }
 
-static enum err_code fs_rename(struct fs *fs, const char *from, const char *to, struct err *e)
+static bool is_below(struct inode *dir, const struct inode *what)
 {
-    struct sim_disk *d = disk_of(fs);
-    struct node *n = name_get(&d->names, from), *old = name_get(&d->names, to);
-    if (d->down) return refuse(d, e);
-    if (n == NULL || !parent_exists(d, to))
-        return err_set(e, ERR_NOT_FOUND, "renaming %s to %s: there is no such file", from, to);
-    if (n->is_dir) return err_set(e, ERR_UNSUPPORTED, "renaming %s: directories are not renamed here", from);
-    if (!mutate(d)) return refuse(d, e);
-    if (old != NULL && old != n) d->used -= old->size;
-    op_do(d, OP_RENAME, from, to, n);
-    return ERR_NONE;
-}
-
-static enum err_code fs_unlink(struct fs *fs, const char *path, struct err *e)
-{
-    struct sim_disk *d = disk_of(fs);
-    struct node *n = name_get(&d->names, path);
-    if (d->down) return refuse(d, e);
-    if (n == NULL || n->is_dir) return err_set(e, ERR_NOT_FOUND, "removing %s: there is no such file", path);
-    if (!mutate(d)) return refuse(d, e);
-    d->used -= n->size;
-    op_do(d, OP_UNLINK, path, NULL, NULL);
-    return ERR_NONE;
-}
-
-static enum err_code fs_mkdir(struct fs *fs, const char *path, struct err *e)
-{
-    struct sim_disk *d = disk_of(fs);
-    struct node *n = name_get(&d->names, path);
-    if (d->down) return refuse(d, e);
-    if (n != NULL && n->is_dir) return ERR_NONE;
-    if (n != NULL) return err_set(e, ERR_EXISTS, "creating directory %s: a file is there", path);
-    if (!parent_exists(d, path)) return err_set(e, ERR_NOT_FOUND, "creating directory %s: its parent is missing", path);
-    if (!mutate(d)) return refuse(d, e);
-    n = calloc(1, sizeof *n);
-    check(n != NULL);
-    n->is_dir = true;
-    op_do(d, OP_LINK, path, NULL, n);
-    return ERR_NONE;
-}
-
-static enum err_code fs_rmdir(struct fs *fs, const char *path, struct err *e)
-{
-    struct sim_disk *d = disk_of(fs);
-    struct node *n = name_get(&d->names, path);
     struct map_entry *entry;
-    size_t len = strlen(path);
-    if (d->down) return refuse(d, e);
-    if (n == NULL || !n->is_dir) return err_set(e, ERR_NOT_FOUND, "removing directory %s: there is none", path);
-    for (uint32_t pos = 0; (entry = map_next(&d->names, &pos)) != NULL;) {
-        if (parent_is((const char *)entry->key.ptr, path, len))
-            return err_set(e, ERR_IO, "removing directory %s: it is not empty", path);
+
+    if (dir == what) return true;
+    for (uint32_t pos = 0; dir->is_dir && (entry = map_next(&dir->current, &pos)) != NULL;) {
+        if (is_below(entry->value, what)) return true;
     }
-    if (!mutate(d)) return refuse(d, e);
-    op_do(d, OP_UNLINK, path, NULL, NULL);
+    return false;
+}
+
+static int rename_refusal(const struct place *from, const struct place *to)
+{
+    if (from->inode == NULL) return ENOENT;
+    if (from->name.len == 0 || to->name.len == 0) return EBUSY; /* the root */
+    if (from->inode->is_dir && is_below(from->inode, to->dir)) return EINVAL;
+    if (to->inode == NULL) return 0;
+    if (from->inode->is_dir && !to->inode->is_dir) return ENOTDIR;
+    if (!from->inode->is_dir && to->inode->is_dir) return EISDIR;
+    return to->inode->is_dir && map_count(&to->inode->current) > 0 ? ENOTEMPTY : 0;
+}
+
+static enum err_code sim_fs_rename(struct fs *fs, const char *from, const char *to, struct err *e)
+{
+    struct sim_disk *d = self(fs);
+    struct place a, b;
+    int os = place_find(d, from, &a);
+
+    if (d->is_down) return refuse(e, "renaming");
+    if (os == 0) os = place_find(d, to, &b);
+    if (os == 0) os = rename_refusal(&a, &b);
+    if (os != 0) return err_set_os(e, os, "renaming %s to %s", from, to);
+    if (a.inode == b.inode) return ERR_NONE;
+    if (!mutate(d, 'r')) return refuse(e, "renaming");
+    op_do(d, OP_RENAME, a.inode, &a, &b);
     return ERR_NONE;
 }
 
-struct listed {
-    const char *name;
-    const struct node *node;
-};
-
-static int by_name(const void *a, const void *b)
+static enum err_code remove_name(struct sim_disk *d, const char *path, bool is_dir, struct err *e)
 {
-    return strcmp(((const struct listed *)a)->name, ((const struct listed *)b)->name);
+    struct place p;
+    int os = place_find(d, path, &p);
+
+    if (d->is_down) return refuse(e, "deleting");
+    if (os == 0 && p.inode == NULL) os = ENOENT;
+    if (os == 0 && p.inode->is_dir != is_dir) os = is_dir ? ENOTDIR : EISDIR;
+    if (os == 0 && p.name.len == 0) os = EBUSY;
+    if (os == 0 && is_dir && map_count(&p.inode->current) > 0) os = ENOTEMPTY;
+    if (os != 0) return err_set_os(e, os, "deleting %s", path);
+    if (!mutate(d, 'u')) return refuse(e, "deleting");
+    op_do(d, OP_UNLINK, p.inode, &p, NULL);
+    return ERR_NONE;
 }
 
-/* A copy first: the callback may rename and unlink. */
-static enum err_code fs_list(struct fs *fs, const char *dir, fs_list_fn fn, void *arg, struct err *e)
+static enum err_code sim_fs_unlink(struct fs *fs, const char *path, struct err *e)
 {
-    struct sim_disk *d = disk_of(fs);
+    return remove_name(self(fs), path, false, e);
+}
+
+static enum err_code sim_fs_rmdir(struct fs *fs, const char *path, struct err *e)
+{
+    return remove_name(self(fs), path, true, e);
+}
+
+static enum err_code sim_fs_mkdir(struct fs *fs, const char *path, struct err *e)
+{
+    struct sim_disk *d = self(fs);
+    struct place p;
+    int os = place_find(d, path, &p);
+
+    if (d->is_down) return refuse(e, "making a directory");
+    if (os == 0 && p.inode != NULL && !p.inode->is_dir) os = EEXIST;
+    if (os != 0) return err_set_os(e, os, "making the directory %s", path);
+    if (p.inode != NULL) return ERR_NONE;
+    if (!mutate(d, 'm')) return refuse(e, "making a directory");
+    op_do(d, OP_LINK, inode_create(d, true), &p, NULL);
+    return ERR_NONE;
+}
+
+static enum err_code sim_fs_list(struct fs *fs, const char *dir, fs_list_fn fn, void *arg, struct err *e)
+{
+    struct sim_disk *d = self(fs);
     struct map_entry *entry;
-    struct listed *all;
-    size_t n = 0, len = dir_len(dir);
-    bool more = true;
-    if (d->down) return refuse(d, e);
-    if (!dir_exists(d, dir))
-        return err_set(e, ERR_NOT_FOUND, "listing %s: there is no such directory", dir);
-    all = calloc(map_count(&d->names) + 1u, sizeof *all);
-    check(all != NULL);
-    for (uint32_t pos = 0; (entry = map_next(&d->names, &pos)) != NULL;) {
-        const char *path = (const char *)entry->key.ptr;
-        if (!parent_is(path, dir, len)) continue;
-        all[n++] = (struct listed){strdup(path + len + 1), node_ref(entry->value)};
-    }
-    qsort(all, n, sizeof *all, by_name);
+    struct place p;
+    char **names;
+    size_t n = 0;
+    bool wants_more = true;
+    int os = place_find(d, dir, &p);
+
+    if (d->is_down) return refuse(e, "listing");
+    if (os == 0 && p.inode == NULL) os = ENOENT;
+    if (os == 0 && !p.inode->is_dir) os = ENOTDIR;
+    if (os != 0) return err_set_os(e, os, "listing %s", dir);
+    names = calloc(map_count(&p.inode->current) + 1u, sizeof(*names)); /* fn may rename and delete */
+    check(names != NULL);
+    for (uint32_t pos = 0; (entry = map_next(&p.inode->current, &pos)) != NULL;)
+        names[n++] = text_of(entry->key);
+    inode_ref(p.inode);
     for (size_t i = 0; i < n; i++) {
-        if (more) more = fn(arg, all[i].name, all[i].node->is_dir, all[i].node->size);
-        free((char *)(uintptr_t)all[i].name);
-        node_unref((struct node *)(uintptr_t)all[i].node);
+        struct inode *found = map_get_str(&p.inode->current, names[i]);
+        if (wants_more && found != NULL) wants_more = fn(arg, names[i], found->is_dir, found->content.size);
+        free(names[i]);
     }
-    free(all);
+    inode_unref(d, p.inode);
+    free(names);
     return ERR_NONE;
 }
 
-static bool fs_exists(struct fs *fs, const char *path)
+static bool sim_fs_exists(struct fs *fs, const char *path)
 {
-    return dir_len(path) == 0 || name_get(&disk_of(fs)->names, path) != NULL;
+    struct place p;
+
+    return !self(fs)->is_down && place_find(self(fs), path, &p) == 0 && p.inode != NULL;
 }
 
-static enum err_code fs_space_left(struct fs *fs, const char *path, struct fs_space *out, struct err *e)
+static enum err_code sim_fs_space(struct fs *fs, const char *path, struct fs_space *out, struct err *e)
 {
-    struct sim_disk *d = disk_of(fs);
+    struct sim_disk *d = self(fs);
     uint64_t capacity = d->sim->options.disk_capacity_bytes;
-    (void)path;
-    if (d->down) return refuse(d, e);
+
+    *out = (struct fs_space){0};
+    if (d->is_down) return refuse(e, "asking for the space");
+    if (!sim_fs_exists(fs, path)) return err_set_os(e, ENOENT, "asking for the space of %s", path);
     out->total_bytes = capacity ? capacity : 1ull << 50;
-    out->free_bytes = out->total_bytes > d->used ? out->total_bytes - d->used : 0;
+    out->free_bytes = out->total_bytes > d->used_bytes ? out->total_bytes - d->used_bytes : 0;
     return ERR_NONE;
 }
 
-static enum err_code fs_lock(struct fs *fs, const char *path, struct file **out, struct err *e)
-{
-    /* One process lives here; what a second one would see is tested against the real files. */
-    return fs_open_file(fs, path, FS_WRITE, out, e);
-}
-
-/* ---- faults ---- */
+/* ---- what the test does to the disk ---- */
 
 uint64_t sim_disk_ops(struct sim *s)
 {
@@ -520,16 +551,17 @@ uint64_t sim_disk_ops(struct sim *s)
 void sim_disk_crash_at(struct sim *s, uint64_t n)
 {
     s->disk->crash_at = n == 0 ? 0 : s->disk->n_ops + n;
+    s->disk->is_down = false;
 }
 
 bool sim_disk_is_down(struct sim *s)
 {
-    return s->disk->down;
+    return s->disk->is_down;
 }
 
 void sim_disk_fail_syncs(struct sim *s, unsigned n)
 {
-    s->disk->failing_syncs = n;
+    s->disk->n_failing_syncs = n;
 }
 
 void sim_disk_set_capacity(struct sim *s, uint64_t bytes)
@@ -539,149 +571,120 @@ void sim_disk_set_capacity(struct sim *s, uint64_t bytes)
 
 bool sim_disk_flip_bit(struct sim *s, const char *path, uint64_t byte, unsigned bit)
 {
-    struct node *n = name_get(&s->disk->names, path);
-    if (n == NULL || n->is_dir || byte >= n->size || bit > 7) return false;
-    n->data[byte] ^= (uint8_t)(1u << bit);
-    if (byte < n->durable_size) n->durable[byte] ^= (uint8_t)(1u << bit);
+    struct place p;
+
+    if (place_find(s->disk, path, &p) != 0 || p.inode == NULL || p.inode->is_dir) return false;
+    if (byte >= p.inode->content.size || bit > 7) return false;
+    p.inode->content.store->base[byte] ^= (uint8_t)(1u << bit);
     return true;
 }
 
-/* One dirty sector at a power cut. */
-static void lose_sector(struct sim *s, struct node *n, size_t at, size_t len)
+/* D2. */
+static void journal_power_cut(struct sim_disk *d)
 {
-    size_t known = at >= n->durable_size ? 0 : n->durable_size - at < len ? n->durable_size - at : len;
-    switch (sim_random(s, 4)) {
-    case 0: /* it had reached the disk */
-    case 1: return;
-    case 2: /* it had not */
-        memset(n->data + at, 0, len);
-        if (known > 0) memcpy(n->data + at, n->durable + at, known);
-        return;
-    default:
-        if (known == 0)
-            memset(n->data + at, 0, len);
-        else
-            memcpy(n->data + at, n->durable + at, known);
+    bool is_ordered = sim_random(d->sim, 2) == 0;
+    struct list *n;
+    uint64_t count = 0, keep;
+
+    for (n = d->journal.next; n != &d->journal; n = n->next)
+        count++;
+    keep = sim_random(d->sim, count + 1);
+    while ((n = list_first(&d->journal)) != NULL) {
+        struct op *o = CONTAINER_OF(n, struct op, link);
+        bool is_kept = is_ordered ? keep > 0 : sim_random(d->sim, 2) == 0;
+        if (is_kept) op_apply(d, o, false);
+        if (keep > 0) keep--;
+        op_free(d, o);
     }
 }
 
-static void node_power_cut(struct sim_disk *d, struct node *n)
-{
-    size_t low = n->size < n->durable_size ? n->size : n->durable_size;
-    size_t high = n->size < n->durable_size ? n->durable_size : n->size;
-    size_t size;
-    if (n->is_dir) return;
-    /* What a failed sync dropped (D2) is neither dirty nor durable: it is old again. */
-    node_room(n, high);
-    for (size_t at = 0; at < high; at += SECTOR) {
-        size_t len = high - at < SECTOR ? high - at : SECTOR, known = at >= n->durable_size ? 0 : n->durable_size - at;
-        if (known > len) known = len;
-        if (at / SECTOR < n->dirty_cap && n->dirty[at / SECTOR]) {
-            lose_sector(d->sim, n, at, len);
-        } else {
-            memset(n->data + at, 0, len);
-            if (known > 0) memcpy(n->data + at, n->durable + at, known);
-        }
-    }
-    size = high > low ? low + sim_random(d->sim, high - low + 1) : low;
-    if (sim_random(d->sim, 2) == 0) size = sim_random(d->sim, 2) ? low : high;
-    if (size < high) memset(n->data + size, 0, high - size);
-    n->size = size;
-    if (n->dirty_cap > 0) memset(n->dirty, 0, n->dirty_cap);
-    mark_dirty(n, 0, high);
-    node_sync(n);
-}
-
-/* Keeps a random prefix of each directory's journal entries. */
-static void names_power_cut(struct sim_disk *d)
-{
-    while (!list_is_empty(&d->journal)) {
-        struct op *first = CONTAINER_OF(list_first(&d->journal), struct op, link);
-        char *dir = strndup(op_place(first), parent_len(op_place(first)));
-        size_t len = strlen(dir), n = 0, keep;
-        struct list *l, *next;
-        for (l = d->journal.next; l != &d->journal; l = l->next)
-            n += parent_is(op_place(CONTAINER_OF(l, struct op, link)), dir, len);
-        keep = sim_random(d->sim, n + 1);
-        for (l = d->journal.next; l != &d->journal; l = next) {
-            struct op *o = CONTAINER_OF(l, struct op, link);
-            next = l->next;
-            if (!parent_is(op_place(o), dir, len)) continue;
-            if (keep > 0) op_apply(&d->durable, o), keep--;
-            op_free(o);
-        }
-        free(dir);
-    }
-}
-
-static void map_clear(struct map *m)
+/* Makes the durable tree the current one. */
+static void tree_power_cut(struct sim_disk *d, struct inode *dir)
 {
     struct map_entry *entry;
-    for (uint32_t pos = 0; (entry = map_next(m, &pos)) != NULL;)
-        node_unref(entry->value);
-    map_deinit(m);
-    map_init(m);
+
+    names_clear(d, &dir->current, true);
+    for (uint32_t pos = 0; (entry = map_next(&dir->durable, &pos)) != NULL;) {
+        struct inode *n = entry->value;
+        if (n->is_dir && n->n_names == 0) tree_power_cut(d, n);
+        if (!n->is_dir && n->n_names == 0) sim_content_power_cut(&n->content, d->sim);
+        name_put(d, dir, entry->key, n, true);
+    }
 }
 
-/* A name whose directory did not survive is gone, too. */
-static bool is_reachable(struct map *durable, const char *path)
+/* Forgets all current names first, so that the walk meets every inode once. */
+static void tree_forget(struct sim_disk *d, struct inode *dir)
 {
-    char dir[4096];
-    size_t n = parent_len(path);
-    if (n == 0) return true;
-    if (n >= sizeof dir) return false;
-    memcpy(dir, path, n);
-    dir[n] = 0;
-    return name_get(durable, dir) != NULL && is_reachable(durable, dir);
+    struct map_entry *entry;
+
+    for (uint32_t pos = 0; (entry = map_next(&dir->current, &pos)) != NULL;) {
+        struct inode *n = entry->value;
+        if (n->is_dir) tree_forget(d, n);
+    }
+    names_clear(d, &dir->current, true);
 }
 
 void sim_disk_power_cycle(struct sim *s)
 {
     struct sim_disk *d = s->disk;
-    struct map_entry *entry;
+
+    check(!s->options.disk_is_memory);
     sim_process_kill(s);
-    names_power_cut(d);
-    map_clear(&d->names);
-    for (uint32_t pos = 0; (entry = map_next(&d->durable, &pos)) != NULL;) {
-        if (is_reachable(&d->durable, (const char *)entry->key.ptr))
-            name_put(&d->names, (const char *)entry->key.ptr, entry->value);
-    }
-    map_clear(&d->durable);
-    d->used = 0;
-    for (uint32_t pos = 0; (entry = map_next(&d->names, &pos)) != NULL;) {
-        struct node *n = entry->value;
-        node_power_cut(d, n);
-        d->used += n->size;
-        name_put(&d->durable, (const char *)entry->key.ptr, n);
-    }
-    d->down = false;
+    journal_power_cut(d);
+    tree_forget(d, d->root);
+    tree_power_cut(d, d->root);
+    d->is_down = false;
     d->crash_at = 0;
-    d->failing_syncs = 0;
-    d->generation++;
+    d->n_failing_syncs = 0;
+    sim_note(s, d->used_bytes);
+}
+
+void sim_disk_forget_handles(struct sim_disk *d)
+{
+    d->life++; /* D4 */
 }
 
 struct sim_disk *sim_disk_create(struct sim *s)
 {
-    struct sim_disk *d = calloc(1, sizeof *d);
+    struct sim_disk *d = calloc(1, sizeof(*d));
+
     check(d != NULL);
+    d->fs = (struct fs){
+        .open = sim_fs_open,
+        .close = sim_fs_close,
+        .pread = sim_fs_pread,
+        .pwritev = sim_fs_pwritev,
+        .truncate = sim_fs_truncate,
+        .size = sim_fs_size,
+        .sync = sim_fs_sync,
+        .map = sim_fs_map,
+        .sync_dir = sim_fs_sync_dir,
+        .rename = sim_fs_rename,
+        .unlink = sim_fs_unlink,
+        .mkdir = sim_fs_mkdir,
+        .rmdir = sim_fs_rmdir,
+        .list = sim_fs_list,
+        .exists = sim_fs_exists,
+        .space = sim_fs_space,
+        .lock = sim_fs_lock,
+    };
     d->sim = s;
-    map_init(&d->names);
-    map_init(&d->durable);
     list_init(&d->journal);
-    d->fs = (struct fs){fs_open_file, fs_close_file, fs_pread,    fs_pwritev,    fs_truncate, fs_size,
-                        fs_sync,      fs_map,        fs_sync_dir, fs_rename,     fs_unlink,   fs_mkdir,
-                        fs_rmdir,     fs_list,       fs_exists,   fs_space_left, fs_lock};
+    list_init(&d->handles);
+    d->root = inode_ref(inode_create(d, true));
     return d;
 }
 
 void sim_disk_destroy(struct sim_disk *d)
 {
-    while (!list_is_empty(&d->journal))
-        op_free(CONTAINER_OF(list_first(&d->journal), struct op, link));
-    map_clear(&d->names);
-    map_clear(&d->durable);
-    map_deinit(&d->names);
-    map_deinit(&d->durable);
+    struct list *n;
+
+    while ((n = list_first(&d->handles)) != NULL) /* of the dead, who close nothing */
+        sim_fs_close(&d->fs, CONTAINER_OF(n, struct file, link));
+    while ((n = list_first(&d->journal)) != NULL)
+        op_free(d, CONTAINER_OF(n, struct op, link));
+    tree_forget(d, d->root);
+    inode_unref(d, d->root);
     free(d);
 }
 
