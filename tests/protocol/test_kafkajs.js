@@ -89,7 +89,7 @@ async function send(kafka, topic, tag, from, to, { compression = CompressionType
 
 // Reads `count` messages from the beginning with a group of its own.
 async function read(kafka, topic, count, groupId) {
-  const consumer = kafka.consumer({ groupId, sessionTimeout: 6000, heartbeatInterval: 500 });
+  const consumer = kafka.consumer({ groupId, sessionTimeout: 6000, heartbeatInterval: 500, maxWaitTimeInMs: 200 });
   const found = [];
   await consumer.connect();
   await consumer.subscribe({ topic, fromBeginning: true });
@@ -143,7 +143,7 @@ const first = {
   async 'a group reads a part and commits'(kafka) {
     await withAdmin(kafka, (admin) => admin.createTopics({ topics: [{ topic: 'js-group', numPartitions: 1 }] }));
     await send(kafka, 'js-group', 'group', 0, COUNT);
-    const consumer = kafka.consumer({ groupId: 'js-half', sessionTimeout: 6000, heartbeatInterval: 500 });
+    const consumer = kafka.consumer({ groupId: 'js-half', sessionTimeout: 6000, heartbeatInterval: 500, maxWaitTimeInMs: 200 });
     let seen = 0;
     await consumer.connect();
     await consumer.subscribe({ topic: 'js-group', fromBeginning: true });
@@ -162,7 +162,8 @@ const first = {
     const seen = new Set();
     const members = [];
     for (let i = 0; i < 2; i++) {
-      const consumer = kafka.consumer({ groupId: 'js-share', sessionTimeout: 6000, heartbeatInterval: 300, rebalanceTimeout: 8000 });
+      const consumer = kafka.consumer({ groupId: 'js-share', sessionTimeout: 6000, heartbeatInterval: 300, rebalanceTimeout: 8000,
+        maxWaitTimeInMs: 200 });
       const member = { consumer, assigned: [], count: 0 };
       consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => { member.assigned = payload.memberAssignment['js-shared'] || []; });
       await consumer.connect();
@@ -195,7 +196,7 @@ const second = {
   },
 
   async 'the committed offset survived the restart: the group goes on there'(kafka) {
-    const consumer = kafka.consumer({ groupId: 'js-half', sessionTimeout: 6000, heartbeatInterval: 500 });
+    const consumer = kafka.consumer({ groupId: 'js-half', sessionTimeout: 6000, heartbeatInterval: 500, maxWaitTimeInMs: 200 });
     let at = COUNT / 2;
     let wrong = null;
     await consumer.connect();
