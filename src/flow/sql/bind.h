@@ -86,6 +86,7 @@ struct expr *expr_literal(struct sql_ctx *c, struct sql_value value, struct sql_
 struct expr *expr_i64(struct sql_ctx *c, enum sql_kind kind, int64_t value, int position);
 struct expr *expr_string(struct sql_ctx *c, const char *value, int position);
 struct expr *expr_null(struct sql_ctx *c, struct sql_type type, int position);
+void *expr_too_large(struct sql_ctx *c, int position); /* fails */
 bool expr_equal(const struct expr *a, const struct expr *b);
 /* Sets mark[column] for every column read. */
 void expr_mark(const struct expr *e, bool *mark, int n);
@@ -122,6 +123,7 @@ struct plan *plan_new(struct sql_ctx *c, enum plan_kind kind, struct plan *input
 void plan_set_rowtime(struct plan *p);
 /* plan_prune.c: marks needed columns, and empties projections nobody reads. */
 void plan_prune(struct sql_ctx *c, struct plan *root);
+bool plan_check_weight(struct sql_ctx *c, const struct plan *root); /* false: failed */
 /* bind_ddl.c */
 struct stream_def *bind_create_stream(struct binder *b, const struct create_ast *create);
 struct stream_def *bind_stream_of_query(struct binder *b, const struct create_ast *create, const struct relation *r);

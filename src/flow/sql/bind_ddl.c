@@ -74,6 +74,7 @@ static bool bind_computed(struct binder *b, const struct create_ast *create, str
 {
     struct scope s = {
         .b = b, .relation = stream_relation(b, def, false), .place = "a computed column", .computed_of = def};
+    int64_t weight = 0;
 
     for (int i = 0; i < create->columns.n; i++) {
         const struct column_ast *a = create->columns.items[i];
@@ -83,6 +84,11 @@ static bool bind_computed(struct binder *b, const struct create_ast *create, str
         if (out->computed == NULL) return false;
         if (out->computed->type.kind == SQL_NULL) {
             sql_fail(b->c, out->computed->position, "give it one: CAST(NULL AS STRING)", "NULL has no type here");
+            return false;
+        }
+        weight += out->computed->weight;
+        if (weight > LIMIT_SQL_EXPR_NODES_MAX) {
+            expr_too_large(b->c, a->position);
             return false;
         }
         out->type = out->computed->type;

@@ -460,6 +460,18 @@ static void test_limits__shared_operands_do_not_explode(void **state)
     assert_int_not_equal(sql_bind(&s, buf_bytes(&text), &c.base, &c.arena, &e), ERR_NONE);
     assert_string_equal(e.err.text, "the expressions of this statement are too large: more than 100000 parts");
     buf_clear(&text);
+    for (int i = 0; i < 20; i++) { /* each is allowed, together they are not */
+        buf_put_str(&text, i == 0 ? "SELECT " : ", ");
+        for (int k = 0; k < 12; k++)
+            buf_put_str(&text, "(");
+        buf_put_str(&text, "ok");
+        for (int k = 0; k < 12; k++)
+            buf_put_str(&text, " IN (TRUE, FALSE))");
+    }
+    buf_put_str(&text, " FROM bid");
+    assert_int_not_equal(sql_bind(&s, buf_bytes(&text), &c.base, &c.arena, &e), ERR_NONE);
+    assert_string_equal(e.err.text, "the expressions of this statement are too large: more than 100000 parts");
+    buf_clear(&text);
     buf_put_str(&text, "SELECT price FROM bid WHERE FALSE");
     for (int k = 0; k < 5000; k++)
         buf_printf(&text, " OR price = %d", k); /* wide is fine */

@@ -1,6 +1,12 @@
 /* expr.c: making, comparing and walking bound expressions. */
 #include "flow/sql/bind.h"
 
+void *expr_too_large(struct sql_ctx *c, int position)
+{
+    return sql_fail(c, position, NULL, "the expressions of this statement are too large: more than %d parts",
+                    LIMIT_SQL_EXPR_NODES_MAX);
+}
+
 struct expr *expr_new(struct sql_ctx *c, enum expr_kind kind, struct sql_type type, struct expr *const *args, int n,
                       int position)
 {
@@ -13,8 +19,7 @@ struct expr *expr_new(struct sql_ctx *c, enum expr_kind kind, struct sql_type ty
         if (weight > LIMIT_SQL_EXPR_NODES_MAX) break;
     }
     if (weight > LIMIT_SQL_EXPR_NODES_MAX || ++c->n_exprs > LIMIT_SQL_EXPR_NODES_MAX)
-        return sql_fail(c, position, NULL, "the expressions of this statement are too large: more than %d parts",
-                        LIMIT_SQL_EXPR_NODES_MAX);
+        return expr_too_large(c, position);
     e = arena_new(c->arena, struct expr);
     e->kind = kind;
     e->type = type;

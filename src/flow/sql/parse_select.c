@@ -239,6 +239,14 @@ static bool check_after_table(struct parser *p)
     return true;
 }
 
+/* Lists are compared item by item later: none is longer than the widest result. */
+static bool check_count(struct parser *p, int n, const char *what)
+{
+    if (n < LIMIT_SQL_COLUMNS_MAX) return true;
+    sql_fail(p->c, parser_position(p), NULL, "more than %d %s", LIMIT_SQL_COLUMNS_MAX, what);
+    return false;
+}
+
 static bool parse_group_by(struct parser *p, struct select_ast *s)
 {
     if (!parser_expect_word(p, "BY")) return false;
@@ -253,7 +261,7 @@ static bool parse_group_by(struct parser *p, struct select_ast *s)
             return false;
         }
         a = parse_expr(p);
-        if (a == NULL) return false;
+        if (a == NULL || !check_count(p, s->group_by.n, "expressions in GROUP BY")) return false;
         sql_list_push(p->c, &s->group_by, a);
     } while (parser_accept_punct(p, ','));
     return true;
@@ -267,7 +275,7 @@ static bool parse_order_by(struct parser *p, struct select_ast *s)
     do {
         struct order_item *item = arena_new(p->c->arena, struct order_item);
         item->expr = parse_expr(p);
-        if (item->expr == NULL) return false;
+        if (item->expr == NULL || !check_count(p, s->order_by.n, "expressions in ORDER BY")) return false;
         item->descending = parser_accept_word(p, "DESC");
         if (!item->descending) (void)parser_accept_word(p, "ASC");
         item->nulls_first = !item->descending; /* Flink: NULL is the smallest value */
@@ -331,6 +339,7 @@ static bool parse_ctes(struct parser *p, struct select_ast *s)
     }
     do {
         struct cte_ast *cte = arena_new(p->c->arena, struct cte_ast);
+        if (!check_count(p, s->ctes.n, "queries in WITH")) return false;
         if (!parser_name(p, "a name", &cte->name, &cte->position)) return false;
         if (parser_is_punct(p, 0, '(')) {
             sql_not_yet(p->c, parser_position(p), "a list of column names here", "name the columns in the SELECT");
@@ -375,10 +384,7 @@ static bool parse_select_body(struct parser *p, struct select_ast *s)
     }
     (void)parser_accept_word(p, "ALL");
     do {
-        if (s->items.n >= LIMIT_SQL_COLUMNS_MAX) {
-            sql_fail(p->c, parser_position(p), NULL, "more than %d columns", LIMIT_SQL_COLUMNS_MAX);
-            return false;
-        }
+        if (!check_count(p, s->items.n, "columns")) return false;
         if (!parse_item(p, s)) return false;
     } while (parser_accept_punct(p, ','));
     if (!parser_is_word(p, 0, "FROM")) {

@@ -80,3 +80,30 @@ void plan_prune(struct sql_ctx *c, struct plan *root)
         needed = below;
     }
 }
+
+/* Each expression is within the limit (B3); together they must be, too: subtrees may be shared by many of them. */
+static int64_t plan_weight(const struct plan *p)
+{
+    int64_t weight = p->predicate == NULL ? 0 : p->predicate->weight;
+
+    for (int i = 0; p->exprs != NULL && i < p->n_columns; i++)
+        weight += p->exprs[i]->weight;
+    for (int i = 0; i < p->n_keys; i++)
+        weight += p->keys[i]->weight;
+    for (int i = 0; i < p->n_aggs; i++) {
+        if (p->aggs[i].arg != NULL) weight += p->aggs[i].arg->weight;
+        if (p->aggs[i].filter != NULL) weight += p->aggs[i].filter->weight;
+    }
+    return weight;
+}
+
+bool plan_check_weight(struct sql_ctx *c, const struct plan *root)
+{
+    int64_t weight = 0;
+
+    for (const struct plan *p = root; p != NULL; p = p->input)
+        weight += plan_weight(p);
+    if (weight <= LIMIT_SQL_EXPR_NODES_MAX) return true;
+    expr_too_large(c, -1);
+    return false;
+}

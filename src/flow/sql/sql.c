@@ -64,7 +64,7 @@ static bool bind_query(struct binder *b, const struct statement_ast *ast, struct
     }
     plan_prune(b->c, r->plan);
     s->plan = r->plan;
-    return !b->c->failed;
+    return !b->c->failed && plan_check_weight(b->c, r->plan);
 }
 
 static void suggest_name(void *arg, struct bytes name)
