@@ -1,17 +1,21 @@
 /* http.c: a small HTTP/1.1 server on the shard's loop.
  *
- *   HEAD ──head complete──▶ BODY ──body complete──▶ REPLY ──reply ended, all sent──▶ HEAD (keep-alive)
- *     │ timeout, bad head     │ too large               │ client closes: on_close, then gone
- *     ▼                       ▼                         ▼
- *   error reply, close      error reply, close        CLOSED
+ *   HEAD ──head_step──▶ BODY ──body_step, conn_route──▶ REPLY ──reply_finish──▶ HEAD (next request once all is sent:
+ * conn_settled) │ bad head, timeout  │ too large, timeout          │ the client closes: on_close ▼ conn_refuse        ▼
+ * conn_refuse                 ▼ on_closed error reply, input discarded until the client closes (LINGER), at most
+ * LINGER_TIMEOUT_NS     CLOSED, freed from the loop
  *
  * H1  One request of a connection is served at a time; pipelined bytes wait in `in`, bounded by head + body limits.
- * H2  A reply is ended exactly once, by its route or by the close of the connection; on_close runs at most once and only before the end.
- * H3  Routes may answer from inside their call. Nothing here calls a route from inside a call of that route.
+ * H2  A reply is ended exactly once, by its route or by the close of the connection; on_close runs at most once and
+ * only before the end. H3  Routes may answer from inside their call. Nothing here calls a route from inside a call of
+ * that route. H4  Input is never left unread when we close after a refusal: unread bytes make the kernel send a reset,
+ * which can overtake the answer that says why.
  *
- * Why our own: the packaged servers bring a second TLS stack or a second event loop, and limits and authorisation belong in one place. */
+ * Why our own: the packaged servers bring a second TLS stack or a second event loop, and limits and authorisation
+ * belong in one place. */
 #include "door/http/http.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,20 +26,23 @@
 
 #define HEAD_TIMEOUT_NS (10ull * 1000 * 1000 * 1000) /* a whole head and body must be here by then */
 #define IDLE_TIMEOUT_NS (120ull * 1000 * 1000 * 1000)
+#define LINGER_TIMEOUT_NS (2ull * 1000 * 1000 * 1000)
 #define READ_ROOM 4096u
+#define ALLOW_LEN_MAX 64
 #define ROUTES_MAX 64
 
 enum conn_state { CONN_HEAD, CONN_BODY, CONN_REPLY, CONN_CLOSED };
 
 struct route {
-    const char   *method, *path;
+    const char *method, *path;
     http_route_fn fn;
-    void         *arg;
+    void *arg;
 };
 
 struct http_reply {
     struct http_conn *conn;
-    bool              active, begun, head_only, chunked;
+    bool active, begun, head_only, chunked;
+    char allow[ALLOW_LEN_MAX]; /* of a 405; else empty */
     void (*on_close)(void *arg);
     void *on_close_arg;
     void (*on_drain)(void *arg);
@@ -44,33 +51,35 @@ struct http_reply {
 
 struct http_conn {
     struct http_door *door;
-    struct conn      *conn;
-    struct list       link; /* of door->conns */
-    enum conn_state   state;
-    bool              closing; /* close when everything is sent */
-    bool              read_stopped, sending_now, in_process, flush_posted;
-    struct buf        in, path, body;
-    struct http_head  head; /* borrows from `in`, valid while head_len stays in front */
-    size_t            head_len, used; /* bytes of `in` that this request takes */
+    struct conn *conn;
+    struct list link; /* of door->conns */
+    enum conn_state state;
+    bool closing; /* close when everything is sent */
+    bool linger;  /* refused: what still comes in is discarded (H4) */
+    bool read_stopped, sending_now, in_process;
+    struct buf in, path, body;
+    struct http_head head; /* borrows from `in`, valid while head_len stays in front */
+    size_t head_len, used; /* bytes of `in` that this request takes */
     struct http_reply reply;
-    struct buf        out, sending;
-    struct iovec      iov;
-    struct send_req   send;
-    struct task       flush;
-    struct timer      timeout;
+    struct buf out, sending;
+    struct iovec iov;
+    struct send_req send;
+    struct task flush;
+    struct timer timeout;
 };
 
 struct http_door {
     const struct sys *sys;
-    struct listener  *listener;
-    char              host[64]; /* bound */
-    struct list       conns;
-    unsigned          n_conns;
-    struct route      routes[ROUTES_MAX];
-    int               n_routes;
-    bool              closing;
+    struct listener *listener;
+    char host[64]; /* as configured */
+    bool is_loopback;
+    struct list conns;
+    unsigned n_conns;
+    struct route routes[ROUTES_MAX];
+    int n_routes;
+    bool closing;
     void (*closed)(void *arg);
-    void       *closed_arg;
+    void *closed_arg;
     struct task closed_task;
 };
 
@@ -102,34 +111,49 @@ static const char *reason_of(int status)
 
 /* ---- sending ---- */
 
+static void timeout_start(struct http_conn *c, uint64_t after_ns)
+{
+    struct loop *l = c->door->sys->loop;
+    l->timer_start(l, &c->timeout, l->now_ns(l) + after_ns);
+}
+
+/* No reply is under way and everything is with the kernel: the next request, or the end. */
+static void conn_settled(struct http_conn *c)
+{
+    if (!c->closing) {
+        conn_process(c);
+    } else if (c->linger) {
+        timeout_start(c, LINGER_TIMEOUT_NS);
+    } else {
+        c->door->sys->net->close(c->door->sys->net, c->conn);
+    }
+}
+
 static void conn_sent(struct send_req *r, bool ok)
 {
-    struct http_conn  *c = CONTAINER_OF(r, struct http_conn, send);
+    struct http_conn *c = CONTAINER_OF(r, struct http_conn, send);
     struct http_reply *reply = &c->reply;
 
     c->sending_now = false;
     buf_clear(&c->sending);
     if (!ok || c->state == CONN_CLOSED) return; /* `closed` follows or has been */
-    if (c->out.len > 0) {
+    /* What comes next runs from a task: routes and closing stay out of the net's own call. */
+    if (c->out.len > 0 || !reply->active)
         c->door->sys->loop->post(c->door->sys->loop, &c->flush);
-        return;
-    }
-    if (reply->active) {
-        if (reply->on_drain) reply->on_drain(reply->on_drain_arg);
-        return;
-    }
-    if (c->closing) {
-        c->door->sys->net->close(c->door->sys->net, c->conn);
-        return;
-    }
-    conn_process(c);
+    else if (reply->on_drain)
+        reply->on_drain(reply->on_drain_arg);
 }
 
 static void conn_flush(struct task *t)
 {
     struct http_conn *c = CONTAINER_OF(t, struct http_conn, flush);
-    struct buf        swap;
-    if (c->state == CONN_CLOSED || c->sending_now || c->out.len == 0) return;
+    struct buf swap;
+    if (c->state == CONN_CLOSED || c->sending_now) return;
+    if (c->out.len == 0) {
+        /* All is with the kernel, or a stream without chunks ended with nothing more to send. */
+        if (!c->reply.active) conn_settled(c);
+        return;
+    }
     swap = c->sending;
     c->sending = c->out;
     c->out = swap;
@@ -151,16 +175,13 @@ static void put_head(struct http_conn *c, int status, const char *content_type, 
     if (content_type != NULL) buf_printf(o, "Content-Type: %s\r\n", content_type);
     if (length >= 0) buf_printf(o, "Content-Length: %lld\r\n", (long long)length);
     if (c->reply.chunked) buf_put_str(o, "Transfer-Encoding: chunked\r\n");
+    if (c->reply.allow[0] != 0) buf_printf(o, "Allow: %s\r\n", c->reply.allow);
     buf_put_str(o, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
-    if (c->closing) buf_put_str(o, "Connection: close\r\n");
-    else if (c->head.minor == 0) buf_put_str(o, "Connection: keep-alive\r\n");
+    if (c->closing)
+        buf_put_str(o, "Connection: close\r\n");
+    else if (c->head.minor == 0)
+        buf_put_str(o, "Connection: keep-alive\r\n");
     buf_put_str(o, "\r\n");
-}
-
-static void timeout_start(struct http_conn *c, uint64_t after_ns)
-{
-    struct loop *l = c->door->sys->loop;
-    l->timer_start(l, &c->timeout, l->now_ns(l) + after_ns);
 }
 
 /* The request is served: its bytes leave `in`, what is behind them is next. */
@@ -176,7 +197,7 @@ static void reply_finish(struct http_conn *c)
     c->used = c->head_len = 0;
     buf_clear(&c->body);
     c->state = CONN_HEAD;
-    timeout_start(c, IDLE_TIMEOUT_NS);
+    timeout_start(c, c->in.len > 0 && !c->closing ? HEAD_TIMEOUT_NS : IDLE_TIMEOUT_NS);
     conn_flush_later(c);
 }
 
@@ -256,7 +277,7 @@ void http_reply_on_drain(struct http_reply *r, void (*fn)(void *arg), void *arg)
 
 static void conn_refuse(struct http_conn *c, int status, const char *code, const char *message)
 {
-    c->closing = true;
+    c->closing = c->linger = true;
     c->used = c->in.len;
     c->state = CONN_REPLY;
     c->reply = (struct http_reply){.conn = c, .active = true};
@@ -284,11 +305,13 @@ static struct bytes authority_host(struct bytes a)
     return a;
 }
 
-/* A page on some other site whose name was re-bound to this address sends its own name as Host: only addresses, localhost and the
- * configured host are ours. */
+/* A page on some other site whose name was re-bound to this address sends its own name as Host: only addresses,
+ * localhost and the configured host are ours. */
 static bool host_is_ours(const struct http_door *d, struct bytes host)
 {
     bool numeric = true;
+    /* Reachable from elsewhere, it has names that only its users know. */
+    if (!d->is_loopback) return true;
     host = authority_host(host);
     if (host.len == 0 || text_equal_nocase(host, BYTES_LIT("localhost")) || bytes_equal_str(host, d->host)) return true;
     if (host.ptr[0] == '[') return true;
@@ -301,20 +324,33 @@ static bool origin_is_ours(const struct http_head *h)
 {
     struct bytes o = h->origin;
     if (bytes_is_null(o)) return true;
-    if (o.len > 7 && memcmp(o.ptr, "http://", 7) == 0) o = bytes_slice(o, 7, o.len - 7);
-    else if (o.len > 8 && memcmp(o.ptr, "https://", 8) == 0) o = bytes_slice(o, 8, o.len - 8);
-    else return false;
+    if (o.len > 7 && memcmp(o.ptr, "http://", 7) == 0)
+        o = bytes_slice(o, 7, o.len - 7);
+    else if (o.len > 8 && memcmp(o.ptr, "https://", 8) == 0)
+        o = bytes_slice(o, 8, o.len - 8);
+    else
+        return false;
     return text_equal_nocase(o, h->host);
+}
+
+static void add_allowed(char *allow, const char *method)
+{
+    size_t n = strlen(allow);
+    snprintf(allow + n, ALLOW_LEN_MAX - n, "%s%s%s", n > 0 ? ", " : "", method,
+             strcmp(method, "GET") == 0 ? ", HEAD" : "");
 }
 
 static void conn_route(struct http_conn *c)
 {
-    struct http_door   *d = c->door;
-    struct http_request q = {.method = c->head.method, .query = c->head.query, .body = buf_bytes(&c->body),
-                             .content_type = c->head.content_type, .accept = c->head.accept};
-    bool                head_only = bytes_equal_str(q.method, "HEAD");
-    struct bytes        method = head_only ? BYTES_LIT("GET") : q.method;
-    const char         *allow = NULL;
+    struct http_door *d = c->door;
+    struct http_request q = {.method = c->head.method,
+                             .query = c->head.query,
+                             .body = buf_bytes(&c->body),
+                             .content_type = c->head.content_type,
+                             .accept = c->head.accept};
+    bool head_only = bytes_equal_str(q.method, "HEAD");
+    struct bytes method = head_only ? BYTES_LIT("GET") : q.method;
+    char allow[ALLOW_LEN_MAX] = "";
 
     c->state = CONN_REPLY;
     d->sys->loop->timer_stop(d->sys->loop, &c->timeout);
@@ -337,13 +373,19 @@ static void conn_route(struct http_conn *c)
     }
     for (int i = 0; i < d->n_routes; i++) {
         if (!bytes_equal_str(q.path, d->routes[i].path)) continue;
-        allow = d->routes[i].method;
-        if (!bytes_equal_str(method, d->routes[i].method)) continue;
+        if (!bytes_equal_str(method, d->routes[i].method)) {
+            add_allowed(allow, d->routes[i].method);
+            continue;
+        }
         d->routes[i].fn(d->routes[i].arg, &q, &c->reply);
         return;
     }
-    if (allow != NULL) http_reply_error(&c->reply, 405, "method_not_allowed", "this path does not take this method", allow);
-    else http_reply_error(&c->reply, 404, "not_found", "there is nothing at this path", "GET /readyz, POST /v1/sql, GET /metrics");
+    if (allow[0] == 0) {
+        http_reply_error(&c->reply, 404, "not_found", "there is nothing at this path", NULL);
+        return;
+    }
+    memcpy(c->reply.allow, allow, sizeof allow);
+    http_reply_error(&c->reply, 405, "method_not_allowed", "this path does not take this method", NULL);
 }
 
 static bool body_step(struct http_conn *c)
@@ -357,14 +399,19 @@ static bool body_step(struct http_conn *c)
     }
     for (;;) {
         bool done;
-        int  n = http_parse_chunk(bytes_slice(buf_bytes(&c->in), c->used, c->in.len - c->used), &c->body, &done);
+        int n = http_parse_chunk(bytes_slice(buf_bytes(&c->in), c->used, c->in.len - c->used), &c->body, &done);
         if (n < 0) {
-            conn_refuse(c, -n, "bad_request", refusal_text(-n));
+            conn_refuse(c, -n, n == -413 ? "too_large" : "bad_request", refusal_text(-n));
             return false;
         }
-        if (n == 0) return false;
         c->used += (size_t)n;
         if (done) return true;
+        if (n > 0) continue;
+        /* Decoded chunks leave `in`, so that a body of many small ones is bounded by its data, not by its framing. */
+        memmove(c->in.ptr + c->head_len, c->in.ptr + c->used, c->in.len - c->used);
+        c->in.len -= c->used - c->head_len;
+        c->used = c->head_len;
+        return false;
     }
 }
 
@@ -379,12 +426,21 @@ static bool head_step(struct http_conn *c)
         conn_refuse(c, 413, "too_large", refusal_text(413));
         return false;
     }
-    if (c->head.expect_continue) {
+    if (c->head.expect_continue && c->head.minor == 1) {
         buf_put_str(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
         conn_flush_later(c);
     }
     c->state = CONN_BODY;
     return true;
+}
+
+/* Bytes of `in` that may wait: a request under way must fit; while a reply is under way only a little is read ahead,
+ * enough to notice the end of the connection. */
+static bool has_room(const struct http_conn *c)
+{
+    size_t limit =
+        c->state == CONN_REPLY ? 2 * READ_ROOM : LIMIT_HTTP_HEADER_BYTES_MAX + 2u * LIMIT_HTTP_BODY_BYTES_MAX;
+    return c->in.len + READ_ROOM <= limit;
 }
 
 /* Serves as many complete requests as have arrived (H1, H3). */
@@ -393,10 +449,8 @@ static void conn_process(struct http_conn *c)
     if (c->in_process) return;
     c->in_process = true;
     while (c->state == CONN_HEAD || c->state == CONN_BODY) {
-        if (c->closing || c->sending_now || c->out.len > 0) {
-            /* The answer before is still on its way; conn_sent goes on. */
-            if (c->state == CONN_HEAD) break;
-        }
+        /* The answer before is still on its way; conn_settled goes on. */
+        if (c->state == CONN_HEAD && (c->closing || c->sending_now || c->out.len > 0)) break;
         if (c->state == CONN_HEAD && !head_step(c)) break;
         /* A growing `in` may have moved since the head was parsed: parse again, it is short. */
         if (http_parse_head(buf_bytes(&c->in), &c->head) <= 0) break;
@@ -404,7 +458,7 @@ static void conn_process(struct http_conn *c)
         conn_route(c);
     }
     c->in_process = false;
-    if (c->read_stopped && c->state != CONN_CLOSED && c->in.len < READ_ROOM) {
+    if (c->read_stopped && c->state != CONN_CLOSED && has_room(c)) {
         c->read_stopped = false;
         c->door->sys->net->read_start(c->door->sys->net, c->conn);
     }
@@ -415,12 +469,10 @@ static void conn_process(struct http_conn *c)
 static void on_room(void *user, uint8_t **ptr, size_t *cap)
 {
     struct http_conn *c = user;
-    size_t            limit = LIMIT_HTTP_HEADER_BYTES_MAX + 2u * LIMIT_HTTP_BODY_BYTES_MAX;
     *cap = 0;
     *ptr = NULL;
-    /* While a reply is under way only a little is read ahead: enough to notice the end of the connection. */
-    if (c->state == CONN_REPLY) limit = 2 * READ_ROOM;
-    if (c->in.len + READ_ROOM > limit || !buf_reserve(&c->in, READ_ROOM)) {
+    if (c->linger) buf_clear(&c->in);
+    if (!has_room(c) || !buf_reserve(&c->in, READ_ROOM)) {
         c->read_stopped = true;
         return;
     }
@@ -431,6 +483,7 @@ static void on_room(void *user, uint8_t **ptr, size_t *cap)
 static void on_received(void *user, size_t n)
 {
     struct http_conn *c = user;
+    if (c->linger) return;
     if (c->in.len == 0 && c->state == CONN_HEAD) timeout_start(c, HEAD_TIMEOUT_NS);
     c->in.len += n;
     conn_process(c);
@@ -474,7 +527,7 @@ static void conn_free_run(struct task *t)
 static void on_closed(void *user, const struct err *e)
 {
     struct http_conn *c = user;
-    struct loop      *l = c->door->sys->loop;
+    struct loop *l = c->door->sys->loop;
     (void)e;
     c->state = CONN_CLOSED;
     l->timer_stop(l, &c->timeout);
@@ -494,8 +547,10 @@ static void on_timeout(struct timer *t)
 {
     struct http_conn *c = CONTAINER_OF(t, struct http_conn, timeout);
     if (c->state == CONN_CLOSED) return;
-    if (c->in.len > 0 && c->state != CONN_REPLY) conn_refuse(c, 408, "timeout", "the request did not arrive in time");
-    else c->door->sys->net->close(c->door->sys->net, c->conn);
+    if (c->in.len > 0 && c->state != CONN_REPLY && !c->closing)
+        conn_refuse(c, 408, "timeout", "the request did not arrive in time");
+    else
+        c->door->sys->net->close(c->door->sys->net, c->conn);
 }
 
 static const struct conn_handler handler = {on_room, on_received, on_drained, on_closed};
@@ -530,7 +585,7 @@ enum err_code http_door_open(struct http_door **out, const struct sys *sys, cons
                              struct net_address *bound, struct err *e)
 {
     struct http_door *d = calloc(1, sizeof *d);
-    enum err_code     rc;
+    enum err_code rc;
     *out = NULL;
     if (d == NULL) return err_set(e, ERR_MEMORY, "HTTP listener: out of memory");
     d->sys = sys;
@@ -541,6 +596,8 @@ enum err_code http_door_open(struct http_door **out, const struct sys *sys, cons
         return err_wrap(e, rc, "HTTP listener");
     }
     memcpy(d->host, listen->host, sizeof d->host);
+    d->is_loopback =
+        strncmp(d->host, "127.", 4) == 0 || strcmp(d->host, "::1") == 0 || strcmp(d->host, "localhost") == 0;
     *out = d;
     return ERR_NONE;
 }

@@ -71,7 +71,7 @@ static int parse_request_line(struct bytes line, struct http_head *h)
     /* Only origin form: this is no proxy. */
     if (target.ptr[0] != '/') return -400;
     const uint8_t *question = memchr(target.ptr, '?', target.len);
-    size_t         path_len = question ? (size_t)(question - target.ptr) : target.len;
+    size_t path_len = question ? (size_t)(question - target.ptr) : target.len;
     h->path = bytes_slice(target, 0, path_len);
     h->query = question ? bytes_slice(target, path_len + 1, target.len - path_len - 1) : bytes_of("", 0);
     return 0;
@@ -125,9 +125,9 @@ static int apply_header(struct bytes name, struct bytes value, struct http_head 
 int http_parse_head(struct bytes in, struct http_head *out)
 {
     struct header_seen seen = {false, false, false};
-    struct bytes       rest, line;
-    size_t             len = head_length(in);
-    int                rc;
+    struct bytes rest, line;
+    size_t len = head_length(in);
+    int rc;
 
     memset(out, 0, sizeof *out);
     if (len > LIMIT_HTTP_HEADER_BYTES_MAX || (len == 0 && in.len >= LIMIT_HTTP_HEADER_BYTES_MAX)) return -431;
@@ -189,7 +189,7 @@ bool http_query_get(struct bytes query, const char *name, struct buf *out)
     size_t name_len = strlen(name);
     while (query.len > 0) {
         const uint8_t *amp = memchr(query.ptr, '&', query.len);
-        size_t         n = amp ? (size_t)(amp - query.ptr) : query.len;
+        size_t n = amp ? (size_t)(amp - query.ptr) : query.len;
         if (n > name_len && memcmp(query.ptr, name, name_len) == 0 && query.ptr[name_len] == '=')
             return decode(bytes_slice(query, name_len + 1, n - name_len - 1), false, out);
         query = amp ? bytes_slice(query, n + 1, query.len - n - 1) : bytes_slice(query, query.len, 0);

@@ -9,9 +9,9 @@
 struct http_head {
     struct bytes method, path, query; /* path still percent-encoded; query without '?', may be empty */
     struct bytes host, origin, content_type, accept;
-    int64_t      content_length; /* 0 when there is none */
-    int          minor;          /* HTTP/1.minor: 0 or 1 */
-    bool         keep_alive, chunked, expect_continue;
+    int64_t content_length; /* 0 when there is none */
+    int minor;              /* HTTP/1.minor: 0 or 1 */
+    bool keep_alive, chunked, expect_continue;
 };
 
 /* > 0: bytes of the complete head. 0: more input is needed. < 0: refuse with this status, negated (400, 431, 501, 505). */

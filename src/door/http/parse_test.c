@@ -19,8 +19,8 @@ static int parse(const char *text, struct http_head *h)
 static void test_head__ordinary_request(void **state)
 {
     struct http_head h;
-    const char      *text = "POST /v1/sql?format=events HTTP/1.1\r\nHost: localhost:8080\r\nContent-Type: text/plain\r\n"
-                            "Content-Length: 12\r\nOrigin: http://localhost:8080\r\nAccept: */*\r\n\r\nSELECT 1;";
+    const char *text = "POST /v1/sql?format=events HTTP/1.1\r\nHost: localhost:8080\r\nContent-Type: text/plain\r\n"
+                       "Content-Length: 12\r\nOrigin: http://localhost:8080\r\nAccept: */*\r\n\r\nSELECT 1;";
     (void)state;
     assert_int_equal(parse(text, &h), (int)(strstr(text, "\r\n\r\n") - text) + 4);
     assert_true(bytes_equal_str(h.method, "POST"));
@@ -35,7 +35,7 @@ static void test_head__ordinary_request(void **state)
 
 static void test_head__every_cut_needs_more(void **state)
 {
-    const char      *text = "GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    const char *text = "GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     struct http_head h;
     (void)state;
     for (size_t n = 0; n < strlen(text); n++) {
@@ -52,17 +52,17 @@ static void test_head__refusals(void **state)
 {
     static const struct {
         const char *text;
-        int         status;
+        int status;
     } cases[] = {
-        {"GET / HTTP/1.1\r\n\r\n", 400},                                                       /* no Host */
+        {"GET / HTTP/1.1\r\n\r\n", 400}, /* no Host */
         {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
         {"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505},
         {"GET / HTTX/1.1\r\nHost: a\r\n\r\n", 400},
         {"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400},
-        {"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400},                                    /* not a proxy */
-        {"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400},                                           /* blank before the colon */
+        {"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400}, /* not a proxy */
+        {"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400},        /* blank before the colon */
         {"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400},
-        {"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", 400},                                      /* bare LF */
+        {"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", 400}, /* bare LF */
         {"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
         {"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400},
         {"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400},
@@ -80,9 +80,9 @@ static void test_head__refusals(void **state)
 static void test_head__too_large_is_431_at_the_limit(void **state)
 {
     struct http_head h;
-    size_t           n = LIMIT_HTTP_HEADER_BYTES_MAX;
-    char            *text = malloc(n + 1);
-    const char      *start = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
+    size_t n = LIMIT_HTTP_HEADER_BYTES_MAX;
+    char *text = malloc(n + 1);
+    const char *start = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
     (void)state;
     memset(text, 'x', n);
     memcpy(text, start, strlen(start));
@@ -111,8 +111,8 @@ static void test_path__decoding(void **state)
 
 static void test_chunk__whole_cut_and_bad(void **state)
 {
-    struct buf  b;
-    bool        done;
+    struct buf b;
+    bool done;
     const char *text = "5;ext=1\r\nhello\r\n";
     (void)state;
     buf_init(&b, 8);
