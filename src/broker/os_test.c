@@ -1,5 +1,5 @@
 /* What it proves: what the simulated disk does not have: two processes on one directory, directories that are moved;
- * and that the same broker works on real files with a real job thread. How: a directory under /tmp, a real loop. */
+ * and that the same broker works on real files with a real job thread. How: a directory below the current one, a real loop. */
 #include "broker/test_world.h"
 
 #include <ftw.h>
@@ -7,11 +7,15 @@
 
 #include "sys/os.h"
 
+#define QUIET_NS 50000000u
+
 struct real {
     struct sys sys;
     struct broker_options options;
     struct broker *b;
     char dir[64];
+    struct timer timer;
+    bool is_quiet;
 };
 
 static void real_open(struct real *r)
@@ -23,7 +27,7 @@ static void real_open(struct real *r)
 static void real_init(struct real *r)
 {
     memset(r, 0, sizeof(*r));
-    (void)snprintf(r->dir, sizeof(r->dir), "/tmp/weir-broker-XXXXXX");
+    (void)snprintf(r->dir, sizeof(r->dir), "weir-broker-XXXXXX");
     assert_non_null(mkdtemp(r->dir));
     r->sys = (struct sys){.clock = os_clock(), .rng = os_rng(), .fs = os_fs(), .diag = os_diag_create(2, DIAG_ERROR)};
     assert_ok(os_loop_create(&r->sys.loop, NULL));
@@ -36,12 +40,22 @@ static int remove_entry(const char *path, const struct stat *s, int type, struct
     return remove(path);
 }
 
+static void quiet(struct timer *t)
+{
+    CONTAINER_OF(t, struct real, timer)->is_quiet = true;
+}
+
+/* A job that was under way comes back to the loop later and frees what it held. */
 static void real_close(struct real *r)
 {
+    struct loop *loop = r->sys.loop;
     broker_close(r->b);
     r->b = NULL;
-    while (r->sys.loop->run(r->sys.loop, LOOP_ONCE_NOWAIT))
-        continue;
+    r->is_quiet = false;
+    r->timer.fire = quiet;
+    loop->timer_start(loop, &r->timer, r->sys.clock->mono_ns(r->sys.clock) + QUIET_NS);
+    while (!r->is_quiet)
+        (void)loop->run(loop, LOOP_ONCE_WAIT);
 }
 
 static void real_deinit(struct real *r)

@@ -132,7 +132,7 @@ static void *os_make(void *arg)
     bool has_thread = *(bool *)arg;
     struct err e = {0};
 
-    (void)snprintf(w->dir, sizeof(w->dir), "/tmp/weir-port-XXXXXX");
+    (void)snprintf(w->dir, sizeof(w->dir), "weir-port-XXXXXX");
     if (mkdtemp(w->dir) == NULL) abort();
     must(os_loop_create(&w->shard, &e), &e);
     w->home = w->shard;
