@@ -40,7 +40,8 @@ struct os_loop {
     uv_signal_t signals[N_SIGNALS];
     void (*on_signal)(void *arg, int signo);
     void *signal_arg;
-    bool has_signals, is_idle_on, has_run_something, is_time_known;
+    bool has_signals, is_idle_on, is_time_known;
+    bool is_once, has_run_something; /* of this run() */
     uint64_t now_ns;
     uint64_t armed_ns; /* what the uv_timer is set to; UINT64_MAX: not set */
     struct timers timers;
@@ -106,13 +107,14 @@ static uint64_t os_loop_now_ns(struct loop *l)
 static void on_uv_timer(uv_timer_t *h)
 {
     struct os_loop *o = CONTAINER_OF(h, struct os_loop, timer);
-    uint64_t now;
+    uint64_t now, below = o->timers.seq;
     struct timer *t;
 
     o->armed_ns = UINT64_MAX;
     o->is_time_known = false;
     now = os_loop_now_ns(&o->loop);
-    while ((t = timers_top(&o->timers)) != NULL && t->at_ns <= now) {
+    /* What is started from here on waits for the next turn, however due it is. */
+    while ((t = timers_top(&o->timers)) != NULL && t->at_ns <= now && t->seq < below) {
         timers_stop(&o->timers, t);
         o->has_run_something = true;
         t->fire(t);
@@ -137,8 +139,6 @@ static void arm(struct os_loop *o)
                          0) == 0);
 }
 
-/* A timer that is started again and again at the same time as the last one must still be last of that time:
- * timers_start counts. */
 static void os_loop_timer_start(struct loop *l, struct timer *t, uint64_t at_ns)
 {
     timers_start(&self(l)->timers, t, at_ns);
@@ -160,7 +160,8 @@ static void on_prepare(uv_prepare_t *h)
 {
     struct os_loop *o = CONTAINER_OF(h, struct os_loop, prepare);
 
-    if (!list_is_empty(&o->local) && !o->is_idle_on) {
+    /* uv_run(ONCE) would wait for I/O even when its timers have just run. */
+    if ((!list_is_empty(&o->local) || (o->is_once && o->has_run_something)) && !o->is_idle_on) {
         check(uv_idle_start(&o->idle, on_idle) == 0);
         o->is_idle_on = true;
     }
@@ -334,6 +335,7 @@ static bool os_loop_run(struct loop *l, int mode)
     if (!pthread_equal(o->home, pthread_self())) o->home = pthread_self();
     atomic_store_explicit(&o->is_running, 1, memory_order_release);
     o->has_run_something = false;
+    o->is_once = mode == LOOP_ONCE_WAIT;
     o->is_time_known = false;
     arm(o);
     if (mode == LOOP_ONCE_NOWAIT) {

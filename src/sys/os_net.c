@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -560,7 +561,7 @@ static void process_prepare(void)
     static _Atomic int is_done;
     struct rlimit limit;
 
-    if (__atomic_exchange_n(&is_done, 1, __ATOMIC_ACQ_REL)) return;
+    if (atomic_exchange(&is_done, 1)) return;
     (void)signal(SIGPIPE, SIG_IGN);
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= DESCRIPTORS_WANTED) return;
     limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
