@@ -4,6 +4,7 @@
 #include "app/kclient_int.h"
 
 #define FETCH_VERSION_MAX 12 /* the last one that names topics by name */
+#define ISOLATION_COMMITTED 1
 #define FETCH_BYTES (16u << 20)
 #define FETCH_PARTITION_BYTES (4u << 20)
 
@@ -25,6 +26,7 @@ static enum err_code offset_ask(struct kconn *c, struct bytes topic, int32_t ind
     partition.index = index;
     partition.timestamp = ts_ms;
     q.replica_id = -1;
+    q.isolation_level = ISOLATION_COMMITTED;
     q.topics.at = &t;
     q.topics.n = 1;
     rc = kcall_do(c, KAFKA_LIST_OFFSETS, 7, &q, &a, &r, deadline, e);
@@ -93,6 +95,7 @@ static enum err_code part_send(struct part_fetch *f, const struct kclient_cursor
     arena_init(&a, 0);
     wire_init(&kafka_fetch_request_wire, &q);
     q.max_wait_ms = max_wait_ms;
+    q.isolation_level = ISOLATION_COMMITTED;
     q.min_bytes = 1;
     q.max_bytes = FETCH_BYTES;
     partitions = arena_array(&a, (size_t)f->n, sizeof *partitions);
@@ -146,14 +149,38 @@ static enum err_code deliver_batch(struct kclient_cursor *c, const struct batch_
     return ERR_NONE;
 }
 
-static enum err_code deliver(struct kclient_cursor *c, struct bytes records, struct delivery *d, struct err *e)
+/* The broker sends aborted records too, and says whose they are and where each transaction began; it ends with an abort
+ * marker of that producer. Entries that are behind us or done have producer id -1. */
+static bool is_aborted(const struct kafka_fetch_response_partition *p, const struct batch_view *v)
 {
+    bool is_marker = (v->attributes & BATCH_ATTR_CONTROL) != 0;
+
+    if (!(v->attributes & BATCH_ATTR_TRANSACTIONAL)) return false;
+    for (int32_t i = 0; i < p->aborted_transactions.n; i++) {
+        struct kafka_fetch_response_aborted *a = &p->aborted_transactions.at[i];
+
+        if (a->producer_id != v->producer_id || a->first_offset > v->base_offset) continue;
+        if (!is_marker) return true;
+        if (batch_control_of(v) == CONTROL_ABORT) a->producer_id = -1;
+        return false;
+    }
+    return false;
+}
+
+static enum err_code deliver(struct kclient_cursor *c, const struct kafka_fetch_response_partition *p,
+                             struct delivery *d, struct err *e)
+{
+    struct bytes records = p->records;
+
     while (records.len > 0 && !d->is_stopped) {
         struct batch_view v;
         enum err_code rc = batch_view_parse(&v, records, e);
 
         if (rc == ERR_RANGE) return ERR_NONE; /* a broker may cut the last batch */
-        if (rc == ERR_NONE) rc = deliver_batch(c, &v, d, e);
+        if (rc == ERR_NONE && is_aborted(p, &v))
+            c->offset = batch_last_offset(&v) + 1;
+        else if (rc == ERR_NONE)
+            rc = deliver_batch(c, &v, d, e);
         if (rc != ERR_NONE) return rc;
         records = bytes_slice(records, v.bytes.len, records.len - v.bytes.len);
     }
@@ -175,9 +202,10 @@ static enum err_code partition_take(struct kclient *k, struct kclient_cursor *c,
     const struct kerror *error = kerror_of(p->error_code);
 
     if (p->error_code == 0) {
-        c->high_watermark = p->high_watermark;
+        /* What is not decided yet is not there for us. */
+        c->high_watermark = p->last_stable_offset >= 0 ? p->last_stable_offset : p->high_watermark;
         c->log_start = p->log_start_offset;
-        return deliver(c, p->records, d, e);
+        return deliver(c, p, d, e);
     }
     if (p->error_code == 1) {
         c->high_watermark = p->high_watermark;

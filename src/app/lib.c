@@ -457,10 +457,11 @@ static enum err_code read_partition(weir *w, struct partition *p, const char *to
     while (*next < limit) {
         struct log_slice slice;
         struct bytes     rest;
-        enum err_code    rc = partition_read(p, *next, READ_BYTES, &slice, e);
+        enum err_code    rc = partition_read_committed(p, *next, READ_BYTES, &slice, e);
         if (rc != ERR_NONE) return rc;
         rest = slice.bytes;
-        if (rest.len == 0) {
+        if (rest.len == 0) { /* all that was left had been aborted */
+            if (slice.next_offset > *next) *next = slice.next_offset < limit ? slice.next_offset : limit;
             log_slice_release(&slice);
             return ERR_NONE;
         }
@@ -500,7 +501,7 @@ WEIR_API int weir_read(weir *w, const char *topic, int partition, int64_t from, 
     pump(w);
     if (p == NULL) return fail(w, err_set(&e, ERR_NOT_FOUND, "there is no topic \"%s\" with partition %d", topic ? topic : "", partition), &e);
     if (from < partition_log_start(p)) from = partition_log_start(p);
-    if (limit > partition_high_watermark(p)) limit = partition_high_watermark(p);
+    if (limit > partition_last_stable(p)) limit = partition_last_stable(p);
     rc = read_partition(w, p, topic, &from, limit, fn, arg, &fn_rc, &e);
     return rc == ERR_NONE ? fn_rc : fail(w, rc, &e);
 }
@@ -587,7 +588,7 @@ static enum err_code run_subscription(weir *w, struct subscription *s, bool *mov
         int64_t           before = s->next[i];
         enum err_code     rc;
         if (s->next[i] < partition_log_start(p)) s->next[i] = partition_log_start(p);
-        rc = read_partition(w, p, s->topic, &s->next[i], partition_high_watermark(p), s->fn, s->arg, fn_rc, e);
+        rc = read_partition(w, p, s->topic, &s->next[i], partition_last_stable(p), s->fn, s->arg, fn_rc, e);
         if (s->next[i] != before) s->dirty = *moved = true;
         if (rc != ERR_NONE) return rc;
     }

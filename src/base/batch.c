@@ -197,12 +197,32 @@ static enum err_code bad_record(const struct batch_iter *it, struct err *e, cons
                    why);
 }
 
+enum batch_control batch_control_of(const struct batch_view *v)
+{
+    struct batch_view plain = *v;
+    struct batch_iter it;
+    struct record r;
+    bool more = false;
+
+    if (!(v->attributes & BATCH_ATTR_CONTROL) || batch_codec(v) != CODEC_NONE) return CONTROL_OTHER;
+    plain.attributes = (int16_t)(v->attributes & ~BATCH_ATTR_CONTROL);
+    if (batch_iter_init(&it, &plain, NULL, NULL) != ERR_NONE) return CONTROL_OTHER;
+    if (batch_iter_next(&it, &r, &more, NULL) != ERR_NONE || !more || r.key.len < 4) return CONTROL_OTHER;
+    int type = be16_get(r.key.ptr + 2);
+    return type == CONTROL_ABORT || type == CONTROL_COMMIT ? (enum batch_control)type : CONTROL_OTHER;
+}
+
 enum err_code batch_iter_init(struct batch_iter *it, const struct batch_view *v, struct buf *scratch, struct err *e)
 {
     check(v->bytes.len >= BATCH_HEADER_LEN);
     struct bytes records = bytes_slice(v->bytes, BATCH_HEADER_LEN, v->bytes.len - BATCH_HEADER_LEN);
 
     *it = (struct batch_iter){.view = *v, .last_delta = -1};
+    if (v->attributes & BATCH_ATTR_CONTROL) {
+        it->view.record_count = 0;
+        it->at = it->end = v->bytes.ptr;
+        return ERR_NONE;
+    }
     if (batch_codec(v) != CODEC_NONE) {
         check(scratch != NULL);
         enum err_code rc = codec_decompress(batch_codec(v), records, LIMIT_DECOMPRESSED_BYTES_MAX, scratch, e);
@@ -339,6 +359,23 @@ void batch_set_producer(struct batch_builder *b, int64_t id, int16_t epoch, int3
     b->base_sequence = base_sequence;
 }
 
+void batch_set_attributes(struct batch_builder *b, int16_t attributes)
+{
+    b->attributes = attributes;
+}
+
+void batch_add_control(struct batch_builder *b, int64_t timestamp_ms, enum batch_control type,
+                       int32_t coordinator_epoch)
+{
+    uint8_t key[4], value[6];
+
+    be16_put(key, 0);
+    be16_put(key + 2, (uint16_t)type);
+    be16_put(value, 0);
+    be32_put(value + 2, (uint32_t)coordinator_epoch);
+    batch_add(b, timestamp_ms, bytes_of(key, sizeof(key)), bytes_of(value, sizeof(value)), NULL, 0);
+}
+
 void batch_add(struct batch_builder *b, int64_t timestamp_ms, struct bytes key, struct bytes value,
                const struct record_header *headers, int32_t n_headers)
 {
@@ -410,7 +447,7 @@ static void put_header(const struct batch_builder *b, uint8_t *p, size_t len)
     batch_stamp(p, 0, -1);
     be32_put(p + AT_LENGTH, (uint32_t)(len - BATCH_PREFIX_LEN));
     p[AT_MAGIC] = MAGIC;
-    be16_put(p + AT_ATTRIBUTES, (uint16_t)b->codec);
+    be16_put(p + AT_ATTRIBUTES, (uint16_t)((uint16_t)b->codec | (uint16_t)b->attributes));
     be32_put(p + AT_LAST_OFFSET_DELTA, (uint32_t)(b->count - 1));
     be64_put(p + AT_BASE_TIMESTAMP, (uint64_t)b->base_timestamp);
     be64_put(p + AT_MAX_TIMESTAMP, (uint64_t)b->max_timestamp);

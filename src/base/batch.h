@@ -51,6 +51,9 @@ static inline enum batch_codec batch_codec(const struct batch_view *v)
  * record_count == last_offset_delta + 1, which the broker demands of producers. */
 MUST_USE enum err_code batch_view_parse(struct batch_view *v, struct bytes in, struct err *e);
 MUST_USE enum err_code batch_check_crc(const struct batch_view *v, struct err *e);
+/* Of a control batch: what it says about its producer's transaction. Anything else: CONTROL_OTHER. */
+enum batch_control { CONTROL_OTHER = -1, CONTROL_ABORT = 0, CONTROL_COMMIT = 1 };
+enum batch_control batch_control_of(const struct batch_view *v);
 /* Stamps bytes that the CRC leaves out. */
 void batch_stamp(uint8_t *batch, int64_t base_offset, int32_t leader_epoch);
 /* Length 61 or more. LogAppendTime: sets the attribute bit and max timestamp and recomputes the CRC. */
@@ -69,7 +72,8 @@ struct record {
 };
 /* Iterates the records of a batch. `scratch` receives decompressed bytes and may be reused (its content is replaced);
  * records point into it or into the batch.
- * It may be NULL when the batch is known to be uncompressed. */
+ * It may be NULL when the batch is known to be uncompressed.
+ * A control batch holds nothing for readers of records: it has none here. */
 struct batch_iter {
     struct batch_view view;
     const uint8_t    *at, *end;
@@ -90,6 +94,7 @@ struct batch_builder {
     int64_t     base_timestamp, max_timestamp;
     int32_t     count;
     enum batch_codec codec;
+    int16_t     attributes;  /* besides the codec: BATCH_ATTR_TRANSACTIONAL, BATCH_ATTR_CONTROL */
     int64_t     producer_id;
     int16_t     producer_epoch;
     int32_t     base_sequence;
@@ -97,6 +102,9 @@ struct batch_builder {
 void batch_begin(struct batch_builder *b, struct buf *out, enum batch_codec codec);
 /* Optional, before batch_finish: identity of an idempotent producer. */
 void batch_set_producer(struct batch_builder *b, int64_t id, int16_t epoch, int32_t base_sequence);
+/* Optional, before batch_finish. A transactional batch; a control batch has one record, made by batch_add_control. */
+void batch_set_attributes(struct batch_builder *b, int16_t attributes);
+void batch_add_control(struct batch_builder *b, int64_t timestamp_ms, enum batch_control type, int32_t coordinator_epoch);
 /* Header keys must not be null. When out cannot take the record, nothing of it is written and out->failed is set. */
 void batch_add(struct batch_builder *b, int64_t timestamp_ms, struct bytes key, struct bytes value,
                const struct record_header *headers, int32_t n_headers);

@@ -35,6 +35,7 @@ static const char *const NAMES[ERR_CODE_COUNT] = {
     [ERR_GENERATION] = "generation",
     [ERR_REBALANCE] = "rebalance",
     [ERR_TIMESTAMP] = "timestamp",
+    [ERR_TXN_STATE] = "txn_state",
     [ERR_STOPPED] = "stopped",
 };
 

@@ -40,6 +40,7 @@ enum err_code {
     ERR_GENERATION,  /* wrong group generation */
     ERR_REBALANCE,   /* group is rebalancing: rejoin */
     ERR_TIMESTAMP,   /* timestamp outside of what the topic accepts */
+    ERR_TXN_STATE,   /* not possible in the state the transaction is in */
     ERR_STOPPED,     /* this partition stopped after a failed sync; needs recovery */
     ERR_CODE_COUNT
 };

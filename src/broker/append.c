@@ -12,12 +12,13 @@ static enum err_code check_shape(const struct batch_view *v, size_t len, struct 
     enum err_code rc = batch_check_crc(v, e);
     if (rc != ERR_NONE) return rc;
     if (v->attributes & BATCH_ATTR_CONTROL) return err_set(e, ERR_INVALID, "control batches are the broker's own");
-    if (v->attributes & BATCH_ATTR_TRANSACTIONAL) return err_set(e, ERR_INVALID, "no transaction is open");
     if (v->record_count < 1 || v->last_offset_delta != v->record_count - 1)
         return err_set(e, ERR_INVALID, "%d records with a last offset delta of %d", (int)v->record_count,
                        (int)v->last_offset_delta);
     if (batch_codec(v) > CODEC_ZSTD)
         return err_set(e, ERR_UNSUPPORTED, "compression %d is unknown", (int)batch_codec(v));
+    if ((v->attributes & BATCH_ATTR_TRANSACTIONAL) && v->producer_id < 0)
+        return err_set(e, ERR_INVALID, "a transactional batch without a producer");
     if (v->producer_id >= 0 && (v->base_sequence < 0 || v->producer_epoch < 0))
         return err_set(e, ERR_INVALID, "producer %lld without a sequence", (long long)v->producer_id);
     return ERR_NONE;
@@ -77,6 +78,7 @@ static void note_success(struct partition *p, const struct batch_view *v, int64_
     struct broker *b = p->topic->broker;
 
     if (v->producer_id >= 0) producers_record(p->producers, v, now_ms);
+    if (v->attributes & BATCH_ATTR_CONTROL) partition_mark_woken(p, false); /* The last stable offset moved. */
     b->stats.batches_in++;
     b->stats.records_in += (uint64_t)v->record_count;
     b->stats.bytes_in += v->bytes.len;
@@ -88,6 +90,7 @@ static void note_success(struct partition *p, const struct batch_view *v, int64_
     if (p->unsaved_bytes > p->topic->config.segment_bytes && producers_count(p->producers) > 0) {
         /* A cache: only makes the next open faster. */
         p->unsaved_bytes = 0;
+        producers_forget(p->producers, log_start_offset(p->log));
         (void)!producers_save(p->producers, b->sys->fs, p->dir, log_end_offset(p->log), NULL);
     }
     if (b->options.durability != DURABILITY_OS) partition_mark_dirty(p);
@@ -95,8 +98,28 @@ static void note_success(struct partition *p, const struct batch_view *v, int64_
     retention_arm(b);
 }
 
-static enum err_code append(struct partition *p, struct batch_view *v, uint8_t *batch, struct append_wait *wait,
-                            struct append_result *out, struct err *e)
+/* A4  A producer's plain batch must not slip into its open transaction, nor a transactional one beside it: nothing
+ * would ever close it, and readers of committed records would wait for ever. */
+static enum err_code check_transaction(struct partition *p, const struct batch_view *v, struct err *e)
+{
+    if (v->attributes & BATCH_ATTR_TRANSACTIONAL) return txn_check_append(p, v->producer_id, v->producer_epoch, e);
+    if (v->producer_id < 0 || producers_open_of(p->producers, v->producer_id, NULL) < 0) return ERR_NONE;
+    return err_set(e, ERR_TXN_STATE, "producer %lld has a transaction open", (long long)v->producer_id);
+}
+
+static enum err_code append_to_log(struct partition *p, struct batch_view *v, uint8_t *batch, int64_t now_ms,
+                                   int64_t *base, struct err *e)
+{
+    bool opens = (v->attributes & BATCH_ATTR_TRANSACTIONAL) && !(v->attributes & BATCH_ATTR_CONTROL) &&
+                 producers_open(p->producers, v->producer_id, v->producer_epoch, log_end_offset(p->log));
+
+    enum err_code rc = log_append(p->log, batch, v->bytes.len, now_ms, base, e);
+    if (rc != ERR_NONE && opens) producers_open_undo(p->producers, v->producer_id);
+    return rc;
+}
+
+static enum err_code append(struct partition *p, struct batch_view *v, uint8_t *batch, bool is_own,
+                            struct append_wait *wait, struct append_result *out, struct err *e)
 {
     struct broker *b = p->topic->broker;
     int64_t now_ms = broker_now_ms(b), base = -1;
@@ -114,6 +137,9 @@ static enum err_code append(struct partition *p, struct batch_view *v, uint8_t *
         answer(p, base + v->last_offset_delta + 1, wait, out);
         return ERR_NONE;
     }
+    enum err_code rc_txn = is_own ? ERR_NONE : check_transaction(p, v, rc == ERR_NONE ? e : NULL);
+    if (rc == ERR_NONE) rc = rc_txn;
+    if (rc == ERR_SEQUENCE && rc_txn == ERR_FENCED) rc = err_set(e, ERR_FENCED, "the producer has a newer epoch");
     if (rc != ERR_NONE) return rc;
     if (p->topic->config.log_append_time) {
         batch_stamp_append_time(batch, v->bytes.len, now_ms);
@@ -121,7 +147,7 @@ static enum err_code append(struct partition *p, struct batch_view *v, uint8_t *
         v->attributes |= BATCH_ATTR_LOG_APPEND_TIME;
         v->max_timestamp = now_ms;
     }
-    rc = log_append(p->log, batch, v->bytes.len, now_ms, &base, &why);
+    rc = append_to_log(p, v, batch, now_ms, &base, &why);
     if (rc != ERR_NONE) {
         note_failure(p, rc, &why);
         if (e) *e = why;
@@ -139,7 +165,7 @@ enum err_code partition_append(struct partition *p, uint8_t *batch, size_t len, 
     struct batch_view v;
 
     enum err_code rc = check_batch(p, batch, len, &v, e);
-    if (rc == ERR_NONE) rc = append(p, &v, batch, wait, out, e);
+    if (rc == ERR_NONE) rc = append(p, &v, batch, false, wait, out, e);
     if (rc != ERR_NONE) p->topic->broker->stats.appends_failed++;
     return rc;
 }
@@ -150,7 +176,7 @@ enum err_code partition_append_own(struct partition *p, uint8_t *batch, size_t l
     struct batch_view v;
 
     enum err_code rc = batch_view_parse(&v, bytes_of(batch, len), e);
-    if (rc == ERR_NONE) rc = append(p, &v, batch, wait, out, e);
+    if (rc == ERR_NONE) rc = append(p, &v, batch, true, wait, out, e);
     return rc;
 }
 

@@ -86,7 +86,8 @@ struct append_result {
     bool    is_duplicate;
     bool    is_durable; /* nothing to wait for: `wait` was not queued */
 };
-/* One record batch as a client sent it: checked (shape, CRC, counts, size, timestamp, no control, not transactional, codec known),
+/* One record batch as a client sent it: checked (shape, CRC, counts, size, timestamp, no control, codec known; a transactional one:
+ * that its producer's transaction is ongoing and holds this partition, else ERR_TXN_STATE),
  * deduplicated, stamped in place and appended. `wait` NULL: do not wait (acks=0). A duplicate of a batch that is not durable yet
  * waits as the original does. Errors: ERR_CORRUPT, ERR_TOO_LARGE, ERR_INVALID (record), ERR_SEQUENCE, ERR_FENCED, ERR_TIMESTAMP,
  * ERR_UNSUPPORTED (codec), ERR_NO_SPACE, ERR_STOPPED: nothing was appended and wait is not queued. */
@@ -100,17 +101,29 @@ int64_t partition_high_watermark(const struct partition *p); /* any thread */
 struct log *partition_log(struct partition *p);
 struct topic *partition_topic(const struct partition *p);
 int32_t partition_index(const struct partition *p);
+/* Where transactions that are still open begin, else the high watermark. Any thread. */
+int64_t partition_last_stable(const struct partition *p);
+/* As partition_read, up to the last stable offset and without aborted records: a slice ends before the first aborted batch, so the
+ * next one may begin behind a gap; empty bytes with next_offset beyond `offset`: only such records were there. Any thread. */
+MUST_USE enum err_code partition_read_committed(struct partition *p, int64_t offset, size_t max_bytes, struct log_slice *out,
+                                                struct err *e);
+/* As partition_read, up to the last stable offset, aborted records included. Any thread. */
+MUST_USE enum err_code partition_read_stable(struct partition *p, int64_t offset, size_t max_bytes, struct log_slice *out,
+                                             struct err *e);
+/* The aborted transactions that overlap [from, to); *out is the caller's to free, NULL: none. Any thread. */
+size_t partition_aborted(struct partition *p, int64_t from, int64_t to, struct aborted_txn **out);
 /* log_read up to the high watermark. Any thread that holds the topic alive (doors: the shard; ports: their handle). */
 MUST_USE enum err_code partition_read(struct partition *p, int64_t offset, size_t max_bytes, struct log_slice *out, struct err *e);
 /* Timestamp -> offset with record precision (decompresses one batch). None: *offset = -1, *ts = -1. */
 MUST_USE enum err_code partition_offset_for_time(struct partition *p, int64_t ts_ms, int64_t *offset, int64_t *ts, struct err *e);
 MUST_USE enum err_code partition_offset_of_max_time(struct partition *p, int64_t *offset, int64_t *ts, struct err *e);
-/* Woken (once per registration; re-register) when the high watermark passes `beyond`, the log start moves, or the topic is deleted. */
+/* Woken (once per registration; re-register) when the high watermark (is_committed: the last stable offset) passes `beyond`, the log start moves, or the topic is deleted. */
 struct read_wait {
     void (*wake)(struct read_wait *w); /* on the loop, after the call that moved it */
     struct list link;
     int64_t     beyond;
     struct partition *partition;
+    bool        is_committed; /* the caller's: it is about the last stable offset */
 };
 void partition_wait(struct partition *p, struct read_wait *w, int64_t beyond); /* already beyond: wakes on the next loop turn */
 void read_wait_cancel(struct read_wait *w);

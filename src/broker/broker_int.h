@@ -12,6 +12,7 @@
 
 #define META_TOPIC "_weir_meta"
 #define OFFSETS_TOPIC "__consumer_offsets"
+#define TXN_TOPIC "__transaction_state"
 #define UNIT_TOPIC_PREFIX "_weir_unit_"
 
 #define JOURNAL_COMPACT_BYTES_MIN (8u << 20) /* below it a history is not worth a snapshot */
@@ -26,6 +27,7 @@
 #define DATA_DIR_LEN_MAX (LIMIT_PATH_LEN_MAX - 512) /* leaves room for every name below it */
 
 struct groups;
+struct txns;
 
 struct partition {
     struct topic *topic; /* borrowed: the topic owns its partitions */
@@ -99,6 +101,7 @@ struct broker {
     struct timer sync_timer, retention_timer;
 
     struct groups *groups; /* owned; see group_int.h */
+    struct txns *txns;     /* owned; see txn_int.h */
     struct map open_units; /* of ports: names; value: any */
     struct broker_stats stats;
     bool is_closing;
@@ -183,6 +186,14 @@ void groups_deliver(struct broker *b); /* calls what is answered */
 void groups_close(struct broker *b);   /* answers parked requests with ERR_CLOSED */
 void groups_destroy(struct broker *b);
 void groups_topic_deleted(struct broker *b, struct bytes topic);
+
+/* ---- txn*.c ---- */
+MUST_USE enum err_code txns_open(struct broker *b, struct err *e);
+void txns_close(struct broker *b); /* answers what waits with ERR_CLOSED */
+void txns_destroy(struct broker *b);
+void txns_topic_deleted(struct broker *b, const struct topic *t);
+/* May this producer append to this partition inside of its transaction? ERR_TXN_STATE, ERR_FENCED. */
+MUST_USE enum err_code txn_check_append(struct partition *p, int64_t producer_id, int16_t epoch, struct err *e);
 
 static inline int64_t broker_now_ms(const struct broker *b)
 {

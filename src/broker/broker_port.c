@@ -180,7 +180,7 @@ static enum err_code port_range(struct port *p, uint64_t topic, int32_t partitio
     struct partition *part = partition_find(port_of(p), topic, partition, e);
     if (part == NULL) return ERR_NOT_FOUND;
     *start = partition_log_start(part);
-    *end = partition_high_watermark(part);
+    *end = partition_last_stable(part);
     return ERR_NONE;
 }
 
@@ -191,8 +191,8 @@ static enum err_code port_read(struct port *p, uint64_t topic, int32_t partition
     struct log_slice s = {0};
 
     if (part == NULL) return ERR_NOT_FOUND;
-    int64_t end = partition_high_watermark(part);
-    enum err_code rc = log_read(part->log, offset, end, max_bytes, &s, e);
+    int64_t end = partition_last_stable(part);
+    enum err_code rc = partition_read_committed(part, offset, max_bytes, &s, e);
     if (rc != ERR_NONE) return rc;
     *out = (struct port_read){.batches = s.bytes, .next_offset = s.next_offset, .end_offset = end, .hold = s.segment};
     return ERR_NONE;

@@ -408,6 +408,7 @@ enum err_code groups_open(struct broker *b, struct err *e)
     gs->snapshot_first = -1;
     gs->offsets_timer.fire = offsets_timer_fire;
     map_init(&gs->by_id);
+    map_init(&gs->txn_pending);
     list_init(&gs->answers);
     return store_load(gs, e);
 }
@@ -480,6 +481,7 @@ void groups_destroy(struct broker *b)
     for (struct map_entry *m; (m = map_next(&gs->by_id, &pos)) != NULL;)
         group_free(m->value);
     map_deinit(&gs->by_id);
+    txn_offsets_deinit(gs);
     free(gs);
     b->groups = NULL;
 }

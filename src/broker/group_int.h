@@ -2,6 +2,7 @@
 #ifndef WEIR_BROKER_GROUP_INT_H
 #define WEIR_BROKER_GROUP_INT_H
 
+#include "base/reader.h"
 #include "broker/broker_int.h"
 #include "broker/group.h"
 
@@ -80,6 +81,7 @@ struct groups {
     struct append_wait snapshot_wait;
     int64_t snapshot_first; /* trim before it when durable; -1: none under way */
     struct timer offsets_timer;
+    struct map txn_pending; /* producer id, 8 bytes -> struct txn_offsets */
 };
 
 /* ---- group.c ---- */
@@ -120,6 +122,10 @@ MUST_USE enum err_code store_partition(struct broker *b, struct partition **out,
 MUST_USE enum err_code store_group(struct group *g, struct append_wait *wait, bool *is_durable, struct err *e);
 void store_put_offset_key(struct buf *out, struct bytes group, struct bytes topic, int32_t partition);
 void store_put_offset_value(struct buf *out, const struct group_offset *o);
+void store_put_str(struct buf *out, struct bytes s);
+struct bytes store_take_str(struct reader *r);
+/* False: malformed or newer. */
+bool store_take_offset_value(struct bytes value, struct group_offset *out);
 void store_put_group_key(struct buf *out, struct bytes group);
 /* Appends one batch; w as partition_append. */
 MUST_USE enum err_code store_append(struct broker *b, struct buf *batch, struct append_wait *wait, bool *is_durable,
@@ -127,7 +133,18 @@ MUST_USE enum err_code store_append(struct broker *b, struct buf *batch, struct 
 void store_compact(struct groups *gs); /* when the log has grown */
 MUST_USE enum err_code store_load(struct groups *gs, struct err *e);
 
+/* ---- group_txn.c: offsets of transactions that have not ended ---- */
+#define STORE_PENDING_TYPE 0x5754
+void txn_offsets_load(struct groups *gs, struct reader *key, struct bytes value);
+uint64_t txn_offsets_write(struct groups *gs, struct journal_writer *w);
+void txn_offsets_deinit(struct groups *gs);
+
 /* ---- group_offsets.c ---- */
+/* May this caller commit? ERR_MEMBER, ERR_GENERATION, ERR_FENCED, ERR_REBALANCE, ERR_INVALID. */
+MUST_USE enum err_code offsets_check(struct broker *b, struct bytes group_id, struct bytes member_id,
+                                     struct bytes instance_id, int32_t generation, bool is_txn,
+                                     enum group_detail *detail, struct err *e);
+enum err_code offsets_entry_check(struct broker *b, const struct offset_commit *c);
 void offset_set(struct group *g, struct bytes topic, int32_t partition, int64_t offset, int32_t leader_epoch,
                 struct bytes metadata, int64_t commit_ms);
 void offset_drop(struct group *g, struct bytes topic, int32_t partition);

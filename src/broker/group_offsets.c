@@ -67,9 +67,8 @@ static const struct group_offset *offset_find(struct group *g, struct bytes topi
 }
 
 /* ---- commit ---- */
-static enum err_code commit_check(struct broker *b, struct bytes group_id, struct bytes member_id,
-                                  struct bytes instance_id, int32_t generation, enum group_detail *detail,
-                                  struct err *e)
+enum err_code offsets_check(struct broker *b, struct bytes group_id, struct bytes member_id, struct bytes instance_id,
+                            int32_t generation, bool is_txn, enum group_detail *detail, struct err *e)
 {
     struct group_member *m = NULL;
 
@@ -78,15 +77,17 @@ static enum err_code commit_check(struct broker *b, struct bytes group_id, struc
     struct group *g = group_find(b, group_id);
     if (g == NULL) return generation < 0 ? ERR_NONE : err_set(e, ERR_GENERATION, "no group %.*s", BYTES_ARG(group_id));
     if (generation < 0 && g->state == GROUP_EMPTY) return ERR_NONE; /* a simple consumer */
+    /* Before TxnOffsetCommit version 3 a transaction did not say who it consumes for. */
+    if (is_txn && generation < 0 && member_id.len == 0 && instance_id.ptr == NULL) return ERR_NONE;
     enum err_code rc = member_check(g, member_id, instance_id, &m, e);
     if (rc != ERR_NONE) return rc;
     if (generation != g->generation) return err_set(e, ERR_GENERATION, "generation is %d", (int)g->generation);
-    if (g->state == GROUP_COMPLETING) return err_set(e, ERR_REBALANCE, "the group is rebalancing");
+    if (g->state == GROUP_COMPLETING && !is_txn) return err_set(e, ERR_REBALANCE, "the group is rebalancing");
     member_alive(m);
     return ERR_NONE;
 }
 
-static enum err_code entry_check(struct broker *b, const struct offset_commit *c)
+enum err_code offsets_entry_check(struct broker *b, const struct offset_commit *c)
 {
     const struct topic *t = topic_find(b, c->topic);
     if (t == NULL || topic_partition(t, c->partition) == NULL) return ERR_NOT_FOUND;
@@ -104,7 +105,7 @@ static int encode_commit(struct broker *b, struct bytes group_id, struct offset_
     batch_begin(w, batch, CODEC_NONE);
     for (int i = 0; i < n; i++) {
         struct offset_commit *c = &offsets[i];
-        c->rc = entry_check(b, c);
+        c->rc = offsets_entry_check(b, c);
         if (c->rc != ERR_NONE) continue;
         struct group_offset o = {
             .metadata = c->metadata, .leader_epoch = c->leader_epoch, .offset = c->offset, .commit_ms = now_ms};
@@ -129,7 +130,7 @@ enum err_code group_commit(struct broker *b, struct bytes group_id, struct bytes
     int64_t now_ms = broker_now_ms(b);
 
     *is_durable = true;
-    enum err_code rc = commit_check(b, group_id, member_id, instance_id, generation, detail, e);
+    enum err_code rc = offsets_check(b, group_id, member_id, instance_id, generation, false, detail, e);
     if (rc != ERR_NONE) return rc;
     buf_init(&batch, 0);
     int n_good = encode_commit(b, group_id, offsets, n, now_ms, &w, &batch);

@@ -6,6 +6,8 @@
  * type str, generation i32, protocol str?, leader str?, state time i64, members [...] str: i16 length and bytes, -1
  * null. bytes: i32 length. A null value is a tombstone.
  *
+ * Offsets of a transaction that has not ended have keys of a type of ours, 0x5754 (group_txn.c).
+ *
  * The topic has one partition in this version and is created at the first need. It is read whole at open; when it has
  * grown, the live records are appended once more and the log is trimmed before them (journal.c J1). R1  Reading accepts
  * every version of these values that is not flexible (offsets v0-3, groups v0-3); unknown keys are skipped. */
@@ -13,10 +15,8 @@
 
 #include <stdlib.h>
 
-#include "base/reader.h"
-
 /* ---- encoding ---- */
-static void put_str(struct buf *out, struct bytes s)
+void store_put_str(struct buf *out, struct bytes s)
 {
     buf_put_be16(out, s.ptr ? (uint16_t)s.len : UINT16_MAX);
     buf_put_bytes(out, s);
@@ -31,8 +31,8 @@ static void put_blob(struct buf *out, struct bytes s)
 void store_put_offset_key(struct buf *out, struct bytes group, struct bytes topic, int32_t partition)
 {
     buf_put_be16(out, 1);
-    put_str(out, group);
-    put_str(out, topic);
+    store_put_str(out, group);
+    store_put_str(out, topic);
     buf_put_be32(out, (uint32_t)partition);
 }
 
@@ -41,14 +41,14 @@ void store_put_offset_value(struct buf *out, const struct group_offset *o)
     buf_put_be16(out, 3);
     buf_put_be64(out, (uint64_t)o->offset);
     buf_put_be32(out, (uint32_t)o->leader_epoch);
-    put_str(out, o->metadata.ptr ? o->metadata : bytes_str(""));
+    store_put_str(out, o->metadata.ptr ? o->metadata : bytes_str(""));
     buf_put_be64(out, (uint64_t)o->commit_ms);
 }
 
 void store_put_group_key(struct buf *out, struct bytes group)
 {
     buf_put_be16(out, 2);
-    put_str(out, group);
+    store_put_str(out, group);
 }
 
 static void put_group_value(struct buf *out, const struct group *g)
@@ -56,19 +56,19 @@ static void put_group_value(struct buf *out, const struct group *g)
     bool has_members = g->n_members > 0;
 
     buf_put_be16(out, 3);
-    put_str(out, g->protocol_type.ptr ? g->protocol_type : bytes_str(""));
+    store_put_str(out, g->protocol_type.ptr ? g->protocol_type : bytes_str(""));
     buf_put_be32(out, (uint32_t)g->generation);
-    put_str(out, has_members ? g->protocol : BYTES_NULL);
-    put_str(out, has_members && g->leader ? g->leader->id : BYTES_NULL);
+    store_put_str(out, has_members ? g->protocol : BYTES_NULL);
+    store_put_str(out, has_members && g->leader ? g->leader->id : BYTES_NULL);
     buf_put_be64(out, (uint64_t)g->state_ms);
     buf_put_be32(out, (uint32_t)g->n_members);
     for (struct list *n = g->members.next; n != &g->members; n = n->next) {
         const struct group_member *m = CONTAINER_OF(n, struct group_member, link);
         const struct group_protocol *p = member_protocol(m, g->protocol);
-        put_str(out, m->id);
-        put_str(out, m->instance);
-        put_str(out, m->client_id);
-        put_str(out, m->client_host);
+        store_put_str(out, m->id);
+        store_put_str(out, m->instance);
+        store_put_str(out, m->client_id);
+        store_put_str(out, m->client_host);
         buf_put_be32(out, (uint32_t)m->rebalance_ms);
         buf_put_be32(out, (uint32_t)m->session_ms);
         put_blob(out, p ? p->metadata : bytes_str(""));
@@ -162,7 +162,7 @@ static uint64_t write_live(struct groups *gs, struct journal_writer *w)
     }
     buf_deinit(&key);
     buf_deinit(&value);
-    return bytes;
+    return bytes + txn_offsets_write(gs, w);
 }
 
 static void snapshot_durable(struct append_wait *w, enum err_code rc)
@@ -211,7 +211,7 @@ void store_compact(struct groups *gs)
 }
 
 /* ---- reading back ---- */
-static struct bytes take_str(struct reader *r)
+struct bytes store_take_str(struct reader *r)
 {
     int16_t len = (int16_t)reader_be16(r);
     return len < 0 ? BYTES_NULL : reader_take(r, (size_t)len);
@@ -223,11 +223,23 @@ static struct bytes take_blob(struct reader *r)
     return len < 0 ? BYTES_NULL : reader_take(r, (size_t)len);
 }
 
+bool store_take_offset_value(struct bytes value, struct group_offset *out)
+{
+    struct reader r = reader_of(value);
+    int version = reader_be16(&r);
+
+    *out = (struct group_offset){.offset = (int64_t)reader_be64(&r)};
+    out->leader_epoch = version >= 3 ? (int32_t)reader_be32(&r) : -1;
+    out->metadata = store_take_str(&r);
+    out->commit_ms = (int64_t)reader_be64(&r);
+    return !r.failed && version <= 3;
+}
+
 static void load_offset(struct groups *gs, struct reader *key, struct bytes value)
 {
-    struct bytes group = take_str(key), topic = take_str(key);
+    struct bytes group = store_take_str(key), topic = store_take_str(key);
     int32_t partition = (int32_t)reader_be32(key);
-    struct reader r = reader_of(value);
+    struct group_offset o;
 
     if (key->failed) return;
     if (bytes_is_null(value)) {
@@ -235,20 +247,15 @@ static void load_offset(struct groups *gs, struct reader *key, struct bytes valu
         if (g) offset_drop(g, topic, partition);
         return;
     }
-    int version = reader_be16(&r);
-    int64_t offset = (int64_t)reader_be64(&r);
-    int32_t leader_epoch = version >= 3 ? (int32_t)reader_be32(&r) : -1;
-    struct bytes metadata = take_str(&r);
-    int64_t commit_ms = (int64_t)reader_be64(&r);
-    if (r.failed || version > 3) return;
-    offset_set(group_get(gs->broker, group), topic, partition, offset, leader_epoch, metadata, commit_ms);
+    if (store_take_offset_value(value, &o))
+        offset_set(group_get(gs->broker, group), topic, partition, o.offset, o.leader_epoch, o.metadata, o.commit_ms);
 }
 
 static bool load_member(struct group *g, struct reader *r, int version)
 {
-    struct bytes id = take_str(r);
-    struct bytes instance = version >= 3 ? take_str(r) : BYTES_NULL;
-    struct bytes client = take_str(r), host = take_str(r);
+    struct bytes id = store_take_str(r);
+    struct bytes instance = version >= 3 ? store_take_str(r) : BYTES_NULL;
+    struct bytes client = store_take_str(r), host = store_take_str(r);
     int32_t rebalance = version >= 1 ? (int32_t)reader_be32(r) : -1;
     int32_t session = (int32_t)reader_be32(r);
     struct bytes metadata = take_blob(r), assignment = take_blob(r);
@@ -271,7 +278,7 @@ static bool load_member(struct group *g, struct reader *r, int version)
 
 static void load_group(struct groups *gs, struct reader *key, struct bytes value)
 {
-    struct bytes id = take_str(key);
+    struct bytes id = store_take_str(key);
     struct reader r = reader_of(value);
 
     if (key->failed) return;
@@ -284,9 +291,9 @@ static void load_group(struct groups *gs, struct reader *key, struct bytes value
         return;
     }
     int version = reader_be16(&r);
-    struct bytes type = take_str(&r);
+    struct bytes type = store_take_str(&r);
     int32_t generation = (int32_t)reader_be32(&r);
-    struct bytes protocol = take_str(&r), leader = take_str(&r);
+    struct bytes protocol = store_take_str(&r), leader = store_take_str(&r);
     int64_t state_ms = version >= 2 ? (int64_t)reader_be64(&r) : -1;
     int32_t n = (int32_t)reader_be32(&r);
     if (r.failed || version > 3) return;
@@ -310,6 +317,7 @@ static enum err_code load_record(void *arg, const struct record *rec, struct err
     if (key.failed) return ERR_NONE; /* R1 */
     if (type <= 1) load_offset(gs, &key, rec->value);
     if (type == 2) load_group(gs, &key, rec->value);
+    if (type == STORE_PENDING_TYPE) txn_offsets_load(gs, &key, rec->value);
     return ERR_NONE;
 }
 

@@ -1,6 +1,8 @@
 /* read.c: reading up to the high watermark, looking up by time, and waiting for more. */
 #include "broker/broker_int.h"
 
+#include <stdlib.h>
+
 int64_t partition_log_start(const struct partition *p)
 {
     return log_start_offset(p->log);
@@ -30,6 +32,82 @@ enum err_code partition_read(struct partition *p, int64_t offset, size_t max_byt
                              struct err *e)
 {
     return log_read(p->log, offset, log_durable_offset(p->log), max_bytes, out, e);
+}
+
+/* ---- committed ---- */
+/* In this order: the high watermark first, then what is open (producer.h). */
+int64_t partition_last_stable(const struct partition *p)
+{
+    int64_t end = log_durable_offset(p->log), start = log_start_offset(p->log);
+    int64_t open = producers_open_first(p->producers);
+    int64_t stable = open < end ? open : end;
+    return stable > start ? stable : start; /* Retention may have taken the beginning of an open transaction. */
+}
+
+enum err_code partition_read_stable(struct partition *p, int64_t offset, size_t max_bytes, struct log_slice *out,
+                                    struct err *e)
+{
+    int64_t end = log_durable_offset(p->log), stable = partition_last_stable(p);
+
+    *out = (struct log_slice){.bytes = bytes_str(""), .next_offset = offset};
+    if (offset > stable && offset <= end) return ERR_NONE; /* There, but not decided. */
+    return log_read(p->log, offset, stable, max_bytes, out, e);
+}
+
+size_t partition_aborted(struct partition *p, int64_t from, int64_t to, struct aborted_txn **out)
+{
+    return producers_aborted(p->producers, from, to, out);
+}
+
+static bool is_aborted(const struct batch_view *v, const struct aborted_txn *aborted, size_t n)
+{
+    if (!(v->attributes & BATCH_ATTR_TRANSACTIONAL) || (v->attributes & BATCH_ATTR_CONTROL)) return false;
+    for (size_t i = 0; i < n; i++) {
+        const struct aborted_txn *a = &aborted[i];
+        if (a->producer_id == v->producer_id && a->first <= v->base_offset && v->base_offset < a->last) return true;
+    }
+    return false;
+}
+
+/* Takes aborted batches off the front, and everything from the first one behind that on. */
+static enum err_code cut_aborted(struct log_slice *s, const struct aborted_txn *aborted, size_t n, struct err *e)
+{
+    const uint8_t *from = s->bytes.ptr;
+    struct bytes left = s->bytes;
+    int64_t next = -1;
+
+    while (left.len > 0) {
+        struct batch_view v;
+        enum err_code rc = batch_view_parse(&v, left, e);
+        if (rc != ERR_NONE) return rc;
+        bool is_void = is_aborted(&v, aborted, n);
+        if (is_void && left.ptr != from) break;
+        left = bytes_slice(left, v.bytes.len, left.len - v.bytes.len);
+        next = batch_last_offset(&v) + 1;
+        if (is_void) from = left.ptr;
+    }
+    if (left.len > 0) s->next_offset = next;
+    s->bytes = bytes_of(from, (size_t)(left.ptr - from));
+    return ERR_NONE;
+}
+
+enum err_code partition_read_committed(struct partition *p, int64_t offset, size_t max_bytes, struct log_slice *out,
+                                       struct err *e)
+{
+    for (;;) {
+        struct aborted_txn *aborted = NULL;
+        struct batch_view v;
+        enum err_code rc = partition_read_stable(p, offset, max_bytes, out, e);
+        if (rc != ERR_NONE || out->bytes.len == 0) return rc;
+        rc = batch_view_parse(&v, out->bytes, e);
+        size_t n = rc == ERR_NONE ? partition_aborted(p, v.base_offset, out->next_offset, &aborted) : 0;
+        if (n > 0) rc = cut_aborted(out, aborted, n, e);
+        free(aborted);
+        if (rc != ERR_NONE) log_slice_release(out);
+        if (rc != ERR_NONE || out->bytes.len > 0) return rc;
+        offset = out->next_offset;
+        log_slice_release(out);
+    }
 }
 
 /* The first record of the batch whose timestamp is at least ts. */
@@ -97,7 +175,7 @@ void partition_wait(struct partition *p, struct read_wait *w, int64_t beyond)
     w->partition = p;
     w->beyond = beyond;
     list_push_back(&p->read_waits, &w->link);
-    if (log_durable_offset(p->log) > beyond || p->topic->is_deleted) partition_mark_woken(p, p->topic->is_deleted);
+    if ((w->is_committed ? partition_last_stable(p) : log_durable_offset(p->log)) > beyond || p->topic->is_deleted) partition_mark_woken(p, p->topic->is_deleted);
 }
 
 void read_wait_cancel(struct read_wait *w)

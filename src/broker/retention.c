@@ -66,6 +66,7 @@ void retention_fire(struct timer *timer)
             if (p->is_stopped) continue;
             retain(p, now_ms);
             producers_expire(p->producers, now_ms);
+            producers_forget(p->producers, log_start_offset(p->log));
             is_needed = is_needed || log_start_offset(p->log) < log_end_offset(p->log);
         }
     }

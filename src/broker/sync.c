@@ -333,14 +333,14 @@ static void answer_moved(struct broker *b)
 
 static void wake_partition(struct partition *p)
 {
-    int64_t high_watermark = log_durable_offset(p->log);
+    int64_t high_watermark = log_durable_offset(p->log), stable = partition_last_stable(p);
     struct list due, watches;
 
     list_init(&due);
     for (struct list *n = p->read_waits.next, *next; n != &p->read_waits; n = next) {
         struct read_wait *w = CONTAINER_OF(n, struct read_wait, link);
         next = n->next;
-        if (!p->wakes_all && high_watermark <= w->beyond) continue;
+        if (!p->wakes_all && (w->is_committed ? stable : high_watermark) <= w->beyond) continue;
         list_remove(n);
         list_push_back(&due, n);
     }

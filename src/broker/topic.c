@@ -424,6 +424,7 @@ enum err_code topic_delete(struct broker *b, struct topic *t, struct err *e)
         partition_mark_woken(p, true);
     }
     groups_topic_deleted(b, bytes_str(t->name));
+    txns_topic_deleted(b, t);
     topic_unref(t);
     meta_changed(b);
     return ERR_NONE;

@@ -113,6 +113,11 @@ typedef void (*log_damage_fn)(void *arg, const struct log_damage *d);
 MUST_USE enum err_code log_verify(const struct sys *sys, const char *dir, log_damage_fn fn, void *arg, uint64_t *n_batches,
                                   struct err *e);
 
+struct aborted_txn { /* what producer.h knows of an aborted transaction: the batches of the producer from first to last, the marker's offset, are void */
+    int64_t producer_id, first, last;
+    int64_t stable; /* nothing before it was open when this one ended */
+};
+
 /* ---- producer.h keeps the idempotence state of one log; recovery feeds it through this. Called for every batch header from
  * `from` on, in order (headers only, no CRC). */
 typedef void (*log_batch_fn)(void *arg, const struct batch_view *v);

@@ -1,10 +1,12 @@
 /* producer.h: what one partition remembers of idempotent producers: the last 5 batches of each, so that a retry is answered with
- * the original offset and a gap is refused. Rebuilt from a snapshot file plus the log's tail. Thread: the shard.
+ * the original offset and a gap is refused; which of them has a transaction open here and where it began; and which stretches
+ * were aborted. Rebuilt from a snapshot file plus the log's tail. Thread: the shard, except where said.
  * Rules: docs/reference and producer.c. */
 #ifndef WEIR_LOG_PRODUCER_H
 #define WEIR_LOG_PRODUCER_H
 
 #include "base/batch.h"
+#include "log/log.h"
 #include "sys/sys.h"
 
 struct producers;
@@ -21,6 +23,23 @@ void   producers_expire(struct producers *p, int64_t now_ms);
 size_t producers_count(const struct producers *p);
 /* Last sequence of a producer, -1 when unknown; *epoch too. */
 int32_t producers_last_sequence(const struct producers *p, int64_t producer_id, int16_t *epoch);
+
+/* ---- transactions ---- */
+/* First offset of the oldest open transaction; INT64_MAX: none is open. Any thread. Of a reader that first loads the durable
+ * offset and then asks here, nothing below the smaller of the two is undecided. */
+int64_t producers_open_first(const struct producers *p);
+/* First offset of the producer's open transaction, -1: none. */
+int64_t producers_open_of(const struct producers *p, int64_t producer_id, int16_t *epoch);
+/* Calls fn for each open transaction, oldest first; fn must not change anything here. */
+void producers_open_each(const struct producers *p, void (*fn)(void *arg, int64_t producer_id, int16_t epoch), void *arg);
+/* Before the append of a transactional batch, so that no reader sees its records in between: true when it opened a transaction,
+ * which producers_open_undo takes back when the append fails. */
+bool producers_open(struct producers *p, int64_t producer_id, int16_t epoch, int64_t first);
+void producers_open_undo(struct producers *p, int64_t producer_id);
+/* Those that overlap [from, to), by rising `last`; *out is the caller's to free, NULL when there are none. Any thread. */
+size_t producers_aborted(const struct producers *p, int64_t from, int64_t to, struct aborted_txn **out);
+/* Forgets what ended before this offset: retention took the records. */
+void producers_forget(struct producers *p, int64_t before);
 
 /* Snapshot file in the log's directory, replaced by rename; `offset` is the first offset it does not cover. A damaged or missing
  * snapshot is ERR_NOT_FOUND: scan the whole log instead. */

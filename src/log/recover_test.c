@@ -356,7 +356,7 @@ static void test_recover__newer_version_is_refused(void **state)
         struct producers *p = producers_create();
         ok(producers_save(p, w->fs, DIR_LOG, 28, &w->e));
         assert_true(file_read(w, files[i].path, &b));
-        be32_put(b.ptr + files[i].version_at, 2);
+        be32_put(b.ptr + files[i].version_at, 3);
         be32_put(b.ptr + files[i].crc_at, crc32c(0, b.ptr, files[i].crc_at));
         file_write(w, files[i].path, buf_bytes(&b));
         file_append(w, DIR_LOG "/x.tmp", BYTES_LIT("must stay"));

@@ -25,9 +25,15 @@ static const struct {
     {KAFKA_CREATE_TOPICS, kafka_handle_create_topics},
     {KAFKA_DELETE_TOPICS, kafka_handle_delete_topics},
     {KAFKA_INIT_PRODUCER_ID, kafka_handle_init_producer_id},
+    {KAFKA_ADD_PARTITIONS_TO_TXN, kafka_handle_add_partitions_to_txn},
+    {KAFKA_ADD_OFFSETS_TO_TXN, kafka_handle_add_offsets_to_txn},
+    {KAFKA_END_TXN, kafka_handle_end_txn},
+    {KAFKA_TXN_OFFSET_COMMIT, kafka_handle_txn_offset_commit},
     {KAFKA_DESCRIBE_CONFIGS, kafka_handle_describe_configs},
     {KAFKA_DELETE_GROUPS, kafka_handle_delete_groups},
     {KAFKA_DESCRIBE_CLUSTER, kafka_handle_describe_cluster},
+    {KAFKA_DESCRIBE_TRANSACTIONS, kafka_handle_describe_transactions},
+    {KAFKA_LIST_TRANSACTIONS, kafka_handle_list_transactions},
 };
 
 static int find_message(int16_t key)

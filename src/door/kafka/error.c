@@ -14,6 +14,7 @@ int16_t kafka_error_of(enum err_code rc)
     case ERR_TIMESTAMP: return KE_INVALID_TIMESTAMP;
     case ERR_SEQUENCE: return KE_OUT_OF_ORDER_SEQUENCE_NUMBER;
     case ERR_FENCED: return KE_INVALID_PRODUCER_EPOCH;
+    case ERR_TXN_STATE: return KE_INVALID_TXN_STATE;
     case ERR_UNSUPPORTED: return KE_UNSUPPORTED_COMPRESSION_TYPE;
     case ERR_INVALID:
     case ERR_PROTOCOL: return KE_INVALID_REQUEST;
@@ -77,4 +78,19 @@ int16_t kafka_error_of_group(enum err_code rc, enum group_detail detail)
     case ERR_PROTOCOL: return KE_INVALID_REQUEST;
     default: return KE_COORDINATOR_NOT_AVAILABLE; /* disk, closing: retriable */
     }
+}
+
+int16_t kafka_error_of_txn(enum err_code rc, enum txn_detail detail, int16_t fenced)
+{
+    if (rc == ERR_NONE) return KE_NONE;
+    if (rc == ERR_FENCED) return fenced;
+    switch (detail) {
+    case TXN_OK: break;
+    case TXN_BAD_ID: return KE_INVALID_REQUEST;
+    case TXN_BAD_TIMEOUT: return KE_INVALID_TRANSACTION_TIMEOUT;
+    case TXN_BAD_MAPPING: return KE_INVALID_PRODUCER_ID_MAPPING;
+    case TXN_BAD_STATE: return KE_INVALID_TXN_STATE;
+    case TXN_CONCURRENT: return KE_CONCURRENT_TRANSACTIONS; /* retriable */
+    }
+    return rc == ERR_NOT_FOUND ? KE_UNKNOWN_TOPIC_OR_PARTITION : KE_COORDINATOR_NOT_AVAILABLE; /* retriable both */
 }

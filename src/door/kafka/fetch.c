@@ -9,9 +9,11 @@
  * F2  The first partition that has data may exceed every limit by one batch, so that a reader always gets on; the
  * others not. F3  Which partition is looked at first rotates with each request of the connection: none starves behind a
  * busy one. F4  Between wake and collect a topic may be deleted: partitions are looked up anew at each collect, never
- * kept. Sessions are always declined (id 0): legal, and clients then name all partitions in each request. Isolation
- * needs nothing: without transactions all that is durable is committed. */
+ * kept. F5  A reader of committed records gets nothing from the last stable offset on, and with what it gets a list of
+ * the aborted transactions in it: dropping their records is its part. Sessions are always declined (id 0): legal, and clients then name all partitions in each request. */
 #include "door/kafka/kafka_int.h"
+
+#include <stdlib.h>
 
 struct fetch;
 struct fetch_part {
@@ -29,6 +31,7 @@ struct fetch {
     int32_t n_parts, first;
     size_t max_bytes;
     int64_t min_bytes;
+    bool is_committed; /* only what is decided */
     uint64_t deadline_ns;
     struct timer timer;
 };
@@ -71,6 +74,29 @@ static void release_slices(struct kafka_request *q)
     q->n_slices = 0;
 }
 
+/* F5. */
+static void put_aborted(struct fetch *f, struct fetch_part *part, struct partition *p, const struct log_slice *s)
+{
+    struct kafka_fetch_response_partition *out = part->out;
+    struct aborted_txn *found = NULL;
+    int64_t first = (int64_t)be64_get(s->bytes.ptr);
+    size_t n = partition_aborted(p, first, s->next_offset, &found);
+
+    out->aborted_transactions.n = (int32_t)n;
+    out->aborted_transactions.at = arena_array(&f->q->arena, n, sizeof *out->aborted_transactions.at);
+    for (size_t i = 0; i < n; i++) {
+        out->aborted_transactions.at[i].producer_id = found[i].producer_id;
+        out->aborted_transactions.at[i].first_offset = found[i].first;
+    }
+    free(found);
+}
+
+static enum err_code read_isolated(struct fetch *f, struct partition *p, int64_t offset, size_t max,
+                                   struct log_slice *out, struct err *e)
+{
+    return f->is_committed ? partition_read_stable(p, offset, max, out, e) : partition_read(p, offset, max, out, e);
+}
+
 /* Takes what the partition has within the budget; returns the number of bytes. */
 static size_t read_partition(struct fetch *f, struct fetch_part *part, struct partition *p, size_t budget,
                              bool is_first)
@@ -82,7 +108,7 @@ static size_t read_partition(struct fetch *f, struct fetch_part *part, struct pa
     enum err_code rc;
 
     if (max > budget) max = budget;
-    rc = partition_read(p, part->offset, max, &slice, &e);
+    rc = read_isolated(f, p, part->offset, max, &slice, &e);
     if (rc != ERR_NONE) {
         part->out->error_code = kafka_error_of(rc);
         if (rc != ERR_RANGE)
@@ -99,6 +125,7 @@ static size_t read_partition(struct fetch *f, struct fetch_part *part, struct pa
         return 0;
     }
     part->out->records = slice.bytes;
+    if (f->is_committed) put_aborted(f, part, p, &slice);
     q->slices[q->n_slices++] = slice;
     return slice.bytes.len;
 }
@@ -120,7 +147,9 @@ static bool collect(struct fetch *f)
         part->out->high_watermark = part->out->last_stable_offset = part->out->log_start_offset = -1;
         p = find_partition(f, part);
         if (p != NULL) {
-            part->out->high_watermark = part->out->last_stable_offset = partition_high_watermark(p);
+            part->out->high_watermark = partition_high_watermark(p);
+            part->out->last_stable_offset = partition_last_stable(p);
+            part->out->aborted_transactions.n = f->is_committed ? 0 : -1;
             part->out->log_start_offset = partition_log_start(p);
             if (sum < f->max_bytes || sum == 0)
                 sum += read_partition(f, part, p, f->max_bytes > sum ? f->max_bytes - sum : 0, sum == 0);
@@ -163,7 +192,8 @@ static void park(struct fetch *f)
         struct fetch_part *part = &f->parts[i];
         struct partition *p = find_partition(f, part);
 
-        if (p != NULL) partition_wait(p, &part->wait, part->out->high_watermark);
+        if (p != NULL) 
+            partition_wait(p, &part->wait, f->is_committed ? part->out->last_stable_offset : part->out->high_watermark);
     }
     loop->timer_start(loop, &f->timer, f->deadline_ns);
 }
@@ -199,6 +229,7 @@ static struct fetch *fetch_begin(struct kafka_request *q, const struct kafka_fet
 
     f->q = q;
     f->timer.fire = timer_fire;
+    f->is_committed = in->isolation_level == 1;
     f->out.topics.n = in->topics.n;
     f->out.topics.at = arena_array(&q->arena, (size_t)in->topics.n, sizeof *f->out.topics.at);
     for (int32_t i = 0; i < in->topics.n; i++)
@@ -216,7 +247,7 @@ static struct fetch *fetch_begin(struct kafka_request *q, const struct kafka_fet
             wire_init(&kafka_fetch_response_partition_wire, &to->partitions.at[j]);
             to->partitions.at[j].index = from->partitions.at[j].index;
             to->partitions.at[j].aborted_transactions.n = -1;
-            *part = (struct fetch_part){.wait.wake = wake, .fetch = f, .topic = to, .out = &to->partitions.at[j]};
+            *part = (struct fetch_part){.wait.wake = wake, .wait.is_committed = in->isolation_level == 1, .fetch = f, .topic = to, .out = &to->partitions.at[j]};
             part->offset = from->partitions.at[j].fetch_offset;
             part->max_bytes = from->partitions.at[j].max_bytes;
             part->leader_epoch = from->partitions.at[j].current_leader_epoch;

@@ -8,6 +8,7 @@
 #define WEIR_DOOR_KAFKA_KAFKA_INT_H
 
 #include "base/limits.h"
+#include "broker/txn.h"
 #include "door/kafka/kafka.h"
 #include "door/kafka/kafka_codec.h"
 
@@ -161,7 +162,12 @@ enum kafka_error {
     KE_POLICY_VIOLATION = 44,
     KE_OUT_OF_ORDER_SEQUENCE_NUMBER = 45,
     KE_INVALID_PRODUCER_EPOCH = 47,
+    KE_INVALID_TXN_STATE = 48,
+    KE_INVALID_PRODUCER_ID_MAPPING = 49,
+    KE_INVALID_TRANSACTION_TIMEOUT = 50,
+    KE_CONCURRENT_TRANSACTIONS = 51,
     KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53,
+    KE_OPERATION_NOT_ATTEMPTED = 55,
     KE_KAFKA_STORAGE_ERROR = 56,
     KE_NON_EMPTY_GROUP = 68,
     KE_GROUP_ID_NOT_FOUND = 69,
@@ -175,13 +181,18 @@ enum kafka_error {
     KE_FENCED_INSTANCE_ID = 82,
     KE_GROUP_SUBSCRIBED_TO_TOPIC = 86,
     KE_INVALID_RECORD = 87,
+    KE_UNSTABLE_OFFSET_COMMIT = 88,
+    KE_PRODUCER_FENCED = 90,
     KE_UNKNOWN_TOPIC_ID = 100,
+    KE_TRANSACTIONAL_ID_NOT_FOUND = 105,
 };
 /* What a failed call into topics, partitions or the log is for a client. */
 int16_t kafka_error_of(enum err_code rc);
 int16_t kafka_error_of_append(enum err_code rc);
 int16_t kafka_error_of_topic(enum err_code rc);
 int16_t kafka_error_of_group(enum err_code rc, enum group_detail detail);
+/* fenced: what the version of the request calls a producer with an older epoch. */
+int16_t kafka_error_of_txn(enum err_code rc, enum txn_detail detail, int16_t fenced);
 
 /* ---- configs.c ---- */
 struct kafka_config_view {
@@ -216,6 +227,12 @@ void kafka_handle_offset_fetch(struct kafka_request *q, void *body);
 void kafka_handle_create_topics(struct kafka_request *q, void *body); /* topics.c */
 void kafka_handle_delete_topics(struct kafka_request *q, void *body);
 void kafka_handle_init_producer_id(struct kafka_request *q, void *body); /* producer_id.c */
+void kafka_handle_add_partitions_to_txn(struct kafka_request *q, void *body); /* txn.c */
+void kafka_handle_add_offsets_to_txn(struct kafka_request *q, void *body);
+void kafka_handle_end_txn(struct kafka_request *q, void *body);
+void kafka_handle_txn_offset_commit(struct kafka_request *q, void *body);
+void kafka_handle_describe_transactions(struct kafka_request *q, void *body); /* txn_admin.c */
+void kafka_handle_list_transactions(struct kafka_request *q, void *body);
 void kafka_handle_describe_configs(struct kafka_request *q, void *body); /* configs.c */
 
 /* The answer to an ApiVersions request of a version that is not served: version 0 with the range of ApiVersions. */

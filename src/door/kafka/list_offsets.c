@@ -8,13 +8,13 @@
 
 typedef struct kafka_list_offsets_response_partition partition_out;
 
-static enum err_code look_up(const struct kafka_request *q, struct partition *p, int64_t time, partition_out *out,
+static enum err_code look_up(const struct kafka_request *q, struct partition *p, int64_t time, bool is_committed, partition_out *out,
                              struct err *e)
 {
     int version = kafka_version(q);
 
     if (time == TIME_LATEST) {
-        out->offset = partition_high_watermark(p);
+        out->offset = is_committed ? partition_last_stable(p) : partition_high_watermark(p);
         return ERR_NONE;
     }
     if (time == TIME_EARLIEST || (time == TIME_EARLIEST_LOCAL && version >= 8)) {
@@ -27,7 +27,7 @@ static enum err_code look_up(const struct kafka_request *q, struct partition *p,
 }
 
 static int16_t answer(struct kafka_request *q, struct bytes name, const struct kafka_list_offsets_request_partition *in,
-                      partition_out *out)
+                      bool is_committed, partition_out *out)
 {
     struct broker *b = kafka_broker(q);
     struct topic *t = topic_find(b, name);
@@ -38,7 +38,7 @@ static int16_t answer(struct kafka_request *q, struct bytes name, const struct k
     if (p == NULL) return KE_UNKNOWN_TOPIC_OR_PARTITION;
     if (in->current_leader_epoch > broker_epoch(b)) return KE_UNKNOWN_LEADER_EPOCH;
     if (in->current_leader_epoch >= 0 && in->current_leader_epoch < broker_epoch(b)) return KE_FENCED_LEADER_EPOCH;
-    rc = look_up(q, p, in->timestamp, out, &e);
+    rc = look_up(q, p, in->timestamp, is_committed, out, &e);
     if (rc != ERR_NONE) {
         out->offset = out->timestamp = -1;
         return kafka_error_of(rc);
@@ -72,7 +72,7 @@ void kafka_handle_list_offsets(struct kafka_request *q, void *body)
 
             wire_init(&kafka_list_offsets_response_partition_wire, p);
             p->index = from->partitions.at[j].index;
-            p->error_code = answer(q, from->name, &from->partitions.at[j], p);
+            p->error_code = answer(q, from->name, &from->partitions.at[j], in->isolation_level == 1, p);
         }
     }
     kafka_reply(q, &out);

@@ -144,16 +144,11 @@ void kafka_handle_describe_cluster(struct kafka_request *q, void *body)
     kafka_reply(q, &out);
 }
 
-/* Groups live here. Transactions are not served: a client that asks for their coordinator gets an error that it does
- * not retry. */
+/* Groups and transactions live here. */
 static int16_t coordinator_error(int8_t key_type, struct bytes *message)
 {
-    if (key_type == 0) return KE_NONE;
-    if (key_type == 1) {
-        *message = BYTES_LIT("transactions are not served");
-        return KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-    }
-    *message = BYTES_LIT("only coordinators of groups are served");
+    if (key_type == 0 || key_type == 1) return KE_NONE;
+    *message = BYTES_LIT("only coordinators of groups and transactions are served");
     return KE_INVALID_REQUEST;
 }
 

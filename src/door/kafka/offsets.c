@@ -135,7 +135,7 @@ static void put_partition(struct kafka_offset_fetch_response_group_partition *to
 
 typedef struct kafka_offset_fetch_response_group group_out;
 
-static void fetch_all(struct kafka_request *q, struct bytes group_id, group_out *out)
+static void fetch_all(struct kafka_request *q, struct bytes group_id, bool is_stable, group_out *out)
 {
     struct collecting c = {.arena = &q->arena};
     int32_t n_topics = 0;
@@ -154,13 +154,20 @@ static void fetch_all(struct kafka_request *q, struct bytes group_id, group_out 
             end++;
         topic->name = c.at[i].topic;
         topic->partitions.at = arena_array(&q->arena, end - i, sizeof *topic->partitions.at);
-        for (; i < end; i++)
-            put_partition(&topic->partitions.at[topic->partitions.n++], &c.at[i]);
+        for (; i < end; i++) {
+            struct kafka_offset_fetch_response_group_partition *p = &topic->partitions.at[topic->partitions.n++];
+
+            put_partition(p, &c.at[i]);
+            if (!is_stable || !group_offset_is_pending(kafka_broker(q), group_id, topic->name, p->index)) continue;
+            p->committed_offset = -1;
+            p->error_code = KE_UNSTABLE_OFFSET_COMMIT;
+        }
     }
 }
 
 static void fetch_named(struct kafka_request *q, struct bytes group_id,
-                        const struct kafka_offset_fetch_request_group_topic *topics, int32_t n, group_out *out)
+                        const struct kafka_offset_fetch_request_group_topic *topics, int32_t n, bool is_stable,
+                        group_out *out)
 {
     out->topics.n = n;
     out->topics.at = arena_array(&q->arena, (size_t)n, sizeof *out->topics.at);
@@ -175,6 +182,11 @@ static void fetch_named(struct kafka_request *q, struct bytes group_id,
 
             group_offset(kafka_broker(q), group_id, topics[i].name, topics[i].partitions.at[j], &o);
             o.partition = topics[i].partitions.at[j];
+            if (is_stable && group_offset_is_pending(kafka_broker(q), group_id, topics[i].name, o.partition)) {
+                put_partition(&to->partitions.at[j], &(struct committed_offset){.offset = -1, .partition = o.partition});
+                to->partitions.at[j].error_code = KE_UNSTABLE_OFFSET_COMMIT;
+                continue;
+            }
             put_partition(&to->partitions.at[j], &o);
         }
     }
@@ -199,9 +211,9 @@ void kafka_handle_offset_fetch(struct kafka_request *q, void *body)
     if (kafka_version(q) < 8) {
         wire_init(&kafka_offset_fetch_response_group_wire, &one);
         if (in->topics.n < 0)
-            fetch_all(q, in->group_id, &one);
+            fetch_all(q, in->group_id, in->require_stable, &one);
         else
-            fetch_named(q, in->group_id, (const void *)in->topics.at, in->topics.n, &one);
+            fetch_named(q, in->group_id, (const void *)in->topics.at, in->topics.n, in->require_stable, &one);
         out.topics.at = (void *)one.topics.at;
         out.topics.n = one.topics.n;
         kafka_reply(q, &out);
@@ -217,9 +229,9 @@ void kafka_handle_offset_fetch(struct kafka_request *q, void *body)
         wire_init(&kafka_offset_fetch_response_group_wire, to);
         to->group_id = g->group_id;
         if (g->topics.n < 0)
-            fetch_all(q, g->group_id, to);
+            fetch_all(q, g->group_id, in->require_stable, to);
         else
-            fetch_named(q, g->group_id, g->topics.at, g->topics.n, to);
+            fetch_named(q, g->group_id, g->topics.at, g->topics.n, in->require_stable, to);
     }
     kafka_reply(q, &out);
 }

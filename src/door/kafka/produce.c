@@ -72,10 +72,6 @@ static int16_t append(struct produce *p, const struct kafka_produce_request *in,
     enum err_code rc;
     int16_t error;
 
-    if (in->transactional_id.ptr != NULL) {
-        (void)err_set(e, ERR_UNSUPPORTED, "transactions are not served");
-        return KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-    }
     if (in->acks < -1 || in->acks > 1) {
         (void)err_set(e, ERR_INVALID, "acks is -1, 0 or 1");
         return KE_INVALID_REQUIRED_ACKS;

@@ -1,0 +1,258 @@
+/* The requests of transactional producers: AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn. What may
+ * happen when is broker/txn.h's; here is only the form. Each waits until what it says is durable.
+ *
+ * A producer that was fenced hears INVALID_PRODUCER_EPOCH in the versions before 2, whose clients know no other word
+ * for it, and PRODUCER_FENCED from there on. */
+#include "door/kafka/kafka_int.h"
+
+static int16_t fenced_word(const struct kafka_request *q)
+{
+    return kafka_version(q) >= 2 ? KE_PRODUCER_FENCED : KE_INVALID_PRODUCER_EPOCH;
+}
+
+/* ---- partitions ---- */
+struct adding {
+    struct append_wait wait;
+    struct kafka_request *q;
+    struct kafka_add_partitions_to_txn_response out;
+    struct txn_partition *parts; /* in the order of the response's partitions */
+};
+
+static int16_t part_error(enum err_code rc)
+{
+    if (rc == ERR_CANCELLED) return KE_OPERATION_NOT_ATTEMPTED;
+    return kafka_error_of(rc);
+}
+
+/* all: for every partition; KE_NONE: each its own. */
+static void adding_reply(struct adding *a, int16_t all)
+{
+    const struct txn_partition *part = a->parts;
+
+    for (int32_t i = 0; i < a->out.results.n; i++) {
+        for (int32_t j = 0; j < a->out.results.at[i].results.n; j++, part++)
+            a->out.results.at[i].results.at[j].error_code = all != KE_NONE ? all : part_error(part->rc);
+    }
+    kafka_reply(a->q, &a->out);
+}
+
+static void adding_durable(struct append_wait *w, enum err_code rc)
+{
+    struct adding *a = CONTAINER_OF(w, struct adding, wait);
+
+    adding_reply(a, kafka_error_of_txn(rc, TXN_OK, KE_NONE));
+}
+
+static void adding_cancel(struct kafka_request *q)
+{
+    append_cancel(&((struct adding *)q->state)->wait);
+}
+
+static struct adding *adding_begin(struct kafka_request *q, const struct kafka_add_partitions_to_txn_request *in,
+                                   int *n_out)
+{
+    struct adding *a = arena_new(&q->arena, struct adding);
+    size_t n = 0, at = 0;
+
+    a->q = q;
+    a->wait.done = adding_durable;
+    a->out.results.n = in->topics.n;
+    a->out.results.at = arena_array(&q->arena, (size_t)in->topics.n, sizeof *a->out.results.at);
+    for (int32_t i = 0; i < in->topics.n; i++)
+        n += (size_t)in->topics.at[i].partitions.n;
+    a->parts = arena_array(&q->arena, n, sizeof *a->parts);
+    for (int32_t i = 0; i < in->topics.n; i++) {
+        const struct kafka_add_partitions_to_txn_request_topic *from = &in->topics.at[i];
+        struct kafka_add_partitions_to_txn_response_topic *to = &a->out.results.at[i];
+
+        to->name = arena_copy(&q->arena, from->name);
+        to->results.n = from->partitions.n;
+        to->results.at = arena_array(&q->arena, (size_t)from->partitions.n, sizeof *to->results.at);
+        for (int32_t j = 0; j < from->partitions.n; j++, at++) {
+            to->results.at[j].index = from->partitions.at[j];
+            a->parts[at] = (struct txn_partition){.topic = to->name, .partition = from->partitions.at[j]};
+        }
+    }
+    *n_out = (int)n;
+    return a;
+}
+
+void kafka_handle_add_partitions_to_txn(struct kafka_request *q, void *body)
+{
+    const struct kafka_add_partitions_to_txn_request *in = body;
+    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch};
+    struct txn_reply r;
+    struct err e;
+    int n;
+    struct adding *a = adding_begin(q, in, &n);
+
+    kafka_park(q, a, adding_cancel, NULL);
+    enum err_code rc = txn_add_partitions(kafka_broker(q), &p, a->parts, n, &a->wait, &r, &e);
+    if (rc == ERR_NOT_FOUND)
+        adding_reply(a, KE_NONE);
+    else if (rc != ERR_NONE)
+        adding_reply(a, kafka_error_of_txn(rc, r.detail, fenced_word(q)));
+    else if (r.is_durable)
+        adding_reply(a, KE_NONE);
+}
+
+/* ---- offsets of a group, and the end: one code each ---- */
+struct simple {
+    struct append_wait wait;
+    struct kafka_request *q;
+};
+
+static void simple_reply(struct kafka_request *q, int16_t error)
+{
+    struct kafka_end_txn_response out;
+
+    wire_init(&kafka_end_txn_response_wire, &out);
+    out.error_code = error;
+    kafka_reply(q, &out);
+}
+
+_Static_assert(sizeof(struct kafka_end_txn_response) == sizeof(struct kafka_add_offsets_to_txn_response),
+               "both answers have the same fields");
+
+static void simple_durable(struct append_wait *w, enum err_code rc)
+{
+    simple_reply(CONTAINER_OF(w, struct simple, wait)->q, kafka_error_of_txn(rc, TXN_OK, KE_NONE));
+}
+
+static void simple_cancel(struct kafka_request *q)
+{
+    append_cancel(&((struct simple *)q->state)->wait);
+}
+
+static struct simple *simple_begin(struct kafka_request *q)
+{
+    struct simple *s = arena_new(&q->arena, struct simple);
+
+    s->q = q;
+    s->wait.done = simple_durable;
+    kafka_park(q, s, simple_cancel, NULL);
+    return s;
+}
+
+static void simple_answer(struct kafka_request *q, enum err_code rc, const struct txn_reply *r)
+{
+    if (rc != ERR_NONE)
+        simple_reply(q, kafka_error_of_txn(rc, r->detail, fenced_word(q)));
+    else if (r->is_durable)
+        simple_reply(q, KE_NONE);
+}
+
+void kafka_handle_add_offsets_to_txn(struct kafka_request *q, void *body)
+{
+    const struct kafka_add_offsets_to_txn_request *in = body;
+    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch};
+    struct simple *s = simple_begin(q);
+    struct txn_reply r;
+    struct err e;
+
+    enum err_code rc = txn_add_offsets(kafka_broker(q), &p, in->group_id, &s->wait, &r, &e);
+    if (rc == ERR_INVALID && in->transactional_id.len > 0)
+        simple_reply(q, KE_INVALID_GROUP_ID);
+    else
+        simple_answer(q, rc, &r);
+}
+
+void kafka_handle_end_txn(struct kafka_request *q, void *body)
+{
+    const struct kafka_end_txn_request *in = body;
+    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch};
+    struct simple *s = simple_begin(q);
+    struct txn_reply r;
+    struct err e;
+
+    enum err_code rc = txn_end(kafka_broker(q), &p, in->committed, &s->wait, &r, &e);
+    simple_answer(q, rc, &r);
+}
+
+/* ---- committed offsets ---- */
+struct committing {
+    struct append_wait wait;
+    struct kafka_request *q;
+    struct kafka_txn_offset_commit_response out;
+    struct offset_commit *entries; /* in the order of the response's partitions */
+};
+
+static void committing_reply(struct committing *c, int16_t all)
+{
+    const struct offset_commit *entry = c->entries;
+
+    for (int32_t i = 0; i < c->out.topics.n; i++) {
+        for (int32_t j = 0; j < c->out.topics.at[i].partitions.n; j++, entry++)
+            c->out.topics.at[i].partitions.at[j].error_code =
+                all != KE_NONE ? all : kafka_error_of_group(entry->rc, GROUP_OK);
+    }
+    kafka_reply(c->q, &c->out);
+}
+
+static void committing_durable(struct append_wait *w, enum err_code rc)
+{
+    committing_reply(CONTAINER_OF(w, struct committing, wait), kafka_error_of_group(rc, GROUP_OK));
+}
+
+static void committing_cancel(struct kafka_request *q)
+{
+    append_cancel(&((struct committing *)q->state)->wait);
+}
+
+static struct committing *committing_begin(struct kafka_request *q, const struct kafka_txn_offset_commit_request *in,
+                                           int *n_out)
+{
+    struct committing *c = arena_new(&q->arena, struct committing);
+    size_t n = 0, at = 0;
+
+    c->q = q;
+    c->wait.done = committing_durable;
+    c->out.topics.n = in->topics.n;
+    c->out.topics.at = arena_array(&q->arena, (size_t)in->topics.n, sizeof *c->out.topics.at);
+    for (int32_t i = 0; i < in->topics.n; i++)
+        n += (size_t)in->topics.at[i].partitions.n;
+    c->entries = arena_array(&q->arena, n, sizeof *c->entries);
+    for (int32_t i = 0; i < in->topics.n; i++) {
+        const struct kafka_txn_offset_commit_request_topic *from = &in->topics.at[i];
+        struct kafka_txn_offset_commit_response_topic *to = &c->out.topics.at[i];
+
+        to->name = arena_copy(&q->arena, from->name);
+        to->partitions.n = from->partitions.n;
+        to->partitions.at = arena_array(&q->arena, (size_t)from->partitions.n, sizeof *to->partitions.at);
+        for (int32_t j = 0; j < from->partitions.n; j++, at++) {
+            const struct kafka_txn_offset_commit_request_partition *p = &from->partitions.at[j];
+
+            to->partitions.at[j].index = p->index;
+            c->entries[at] = (struct offset_commit){.topic = from->name,
+                                                    .partition = p->index,
+                                                    .offset = p->committed_offset,
+                                                    .leader_epoch = p->committed_leader_epoch,
+                                                    .metadata = p->committed_metadata};
+        }
+    }
+    *n_out = (int)n;
+    return c;
+}
+
+void kafka_handle_txn_offset_commit(struct kafka_request *q, void *body)
+{
+    const struct kafka_txn_offset_commit_request *in = body;
+    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch};
+    enum group_detail detail = GROUP_OK;
+    struct txn_reply r;
+    struct err e;
+    int n;
+    struct committing *c = committing_begin(q, in, &n);
+
+    kafka_park(q, c, committing_cancel, NULL);
+    enum err_code rc =
+        txn_commit_offsets(kafka_broker(q), &p, in->group_id, in->member_id, in->group_instance_id, in->generation,
+                           c->entries, n, &c->wait, &r, &detail, &e);
+    /* What fences a member's instance is told by the group; the producer's own epoch has one word in every version. */
+    if (rc == ERR_FENCED || r.detail != TXN_OK)
+        committing_reply(c, kafka_error_of_txn(rc, r.detail, KE_INVALID_PRODUCER_EPOCH));
+    else if (rc != ERR_NONE)
+        committing_reply(c, kafka_error_of_group(rc, detail));
+    else if (r.is_durable)
+        committing_reply(c, KE_NONE);
+}
