@@ -4,7 +4,7 @@ import sys
 import threading
 
 try:
-    from confluent_kafka import Consumer, Producer, TopicPartition, OFFSET_BEGINNING
+    from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition, OFFSET_BEGINNING
     from confluent_kafka.admin import AdminClient, NewTopic
 except ImportError:
     sys.exit(77)
@@ -180,6 +180,134 @@ def idempotent_again(broker):
     assert [m.value() for m in found[1000:]] == [value('more', i) for i in range(500)]
 
 
+def transactional(broker, name, **more):
+    client = producer(broker, transactional_id=name, **more)
+    client.init_transactions(20)
+    return client
+
+
+def values(broker, topic, isolation):
+    """Everything of partition 0 that a reader of that isolation level sees."""
+    client = consumer(broker, 'unused', enable_partition_eof=True, isolation_level=isolation)
+    client.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    found = []
+    while True:
+        message = client.poll(20)
+        assert message is not None, f'{topic}: only {len(found)}'
+        if message.error():
+            break
+        found.append(message.value().decode())
+    client.close()
+    return found
+
+
+def transactions(broker):
+    """transactions are committed, aborted and kept from readers of committed records until then"""
+    create(broker, 'cf-txn', 1)
+    client = transactional(broker, 'cf-tx')
+    want, all_of_it = [], []
+    for round in range(6):
+        client.begin_transaction()
+        for i in range(20):
+            client.produce('cf-txn', f'{round}-{i}', partition=0)
+            all_of_it.append(f'{round}-{i}')
+            if round % 2 == 0:
+                want.append(f'{round}-{i}')
+        assert client.flush(20) == 0
+        if round == 2:
+            assert values(broker, 'cf-txn', 'read_committed') == want[:20]
+            assert values(broker, 'cf-txn', 'read_uncommitted') == all_of_it
+        if round % 2 == 0:
+            client.commit_transaction(20)
+        else:
+            client.abort_transaction(20)
+    assert values(broker, 'cf-txn', 'read_committed') == want
+    assert values(broker, 'cf-txn', 'read_uncommitted') == all_of_it
+
+
+def transactions_again(broker):
+    """what was committed and what was aborted is so after the restart, and the transactional id goes on"""
+    want = [f'{round}-{i}' for round in (0, 2, 4) for i in range(20)]
+    assert values(broker, 'cf-txn', 'read_committed') == want
+    client = transactional(broker, 'cf-tx')
+    client.begin_transaction()
+    client.produce('cf-txn', 'after', partition=0)
+    client.commit_transaction(20)
+    assert values(broker, 'cf-txn', 'read_committed') == want + ['after']
+
+
+def fencing(broker):
+    """a second producer with the same transactional id fences the first, and aborts what it had begun"""
+    create(broker, 'cf-fence', 1)
+    first = transactional(broker, 'cf-fenced')
+    first.begin_transaction()
+    first.produce('cf-fence', 'void', partition=0)
+    assert first.flush(20) == 0
+    second = transactional(broker, 'cf-fenced')
+    try:
+        first.produce('cf-fence', 'void too', partition=0)
+        first.commit_transaction(20)
+        raise AssertionError('a fenced producer committed')
+    except KafkaException as error:
+        assert error.args[0].fatal(), error
+    second.begin_transaction()
+    second.produce('cf-fence', 'good', partition=0)
+    second.commit_transaction(20)
+    assert values(broker, 'cf-fence', 'read_committed') == ['good']
+
+
+def timeout(broker):
+    """a transaction that nobody ends is aborted when its time is up"""
+    create(broker, 'cf-slow', 1)
+    client = transactional(broker, 'cf-slow', transaction_timeout_ms=1500, message_timeout_ms=1400)
+    client.begin_transaction()
+    client.produce('cf-slow', 'void', partition=0)
+    assert client.flush(20) == 0
+    reader = consumer(broker, 'unused', isolation_level='read_committed')
+
+    def is_over():
+        return reader.get_watermark_offsets(TopicPartition('cf-slow', 0), timeout=20)[1] == 2
+    until(is_over, 'the last stable offset moves behind the abort marker')
+    reader.close()
+    assert values(broker, 'cf-slow', 'read_committed') == []
+
+
+def transform(broker):
+    """offsets of a group travel in the transaction: each input has exactly one committed output"""
+    create(broker, 'cf-in', 1)
+    create(broker, 'cf-out', 1)
+    send(producer(broker), 'cf-in', 'in', COUNT)
+    reader = consumer(broker, 'cf-transform', isolation_level='read_committed')
+    client = transactional(broker, 'cf-transform')
+    reader.subscribe(['cf-in'])
+    done = round = 0
+    while done < COUNT:
+        messages = reader.consume(20, 20)
+        assert messages and all(not m.error() for m in messages)
+        client.begin_transaction()
+        for message in messages:
+            client.produce('cf-out', b'%d' % message.offset(), partition=0)
+        client.send_offsets_to_transaction([TopicPartition('cf-in', 0, messages[-1].offset() + 1)],
+                                           reader.consumer_group_metadata(), 20)
+        round += 1
+        if round % 3 == 0:
+            client.abort_transaction(20)
+            reader.seek(TopicPartition('cf-in', 0, messages[0].offset()))
+            continue
+        client.commit_transaction(20)
+        done = messages[-1].offset() + 1
+        assert reader.committed([TopicPartition('cf-in', 0)], timeout=20)[0].offset == done
+    reader.close()
+    assert values(broker, 'cf-out', 'read_committed') == [str(i) for i in range(COUNT)]
+
+
+def transform_again(broker):
+    """the offsets that were committed in transactions survived the restart"""
+    reader = consumer(broker, 'cf-transform')
+    assert reader.committed([TopicPartition('cf-in', 0)], timeout=20)[0].offset == COUNT
+    reader.close()
+
+
 def by_time(broker):
     """offsets are found by time"""
     client = consumer(broker, 'unused')
@@ -192,6 +320,6 @@ def by_time(broker):
 
 
 run('confluent-kafka', {
-    'first': [admin, codecs, by_time, group_half, share, idempotent],
-    'second': [codecs_again, by_time, group_rest, idempotent_again],
+    'first': [admin, codecs, by_time, group_half, share, idempotent, transactions, fencing, timeout, transform],
+    'second': [codecs_again, by_time, group_rest, idempotent_again, transactions_again, transform_again],
 })
