@@ -243,11 +243,24 @@ slow:;
     return strtod(copy, NULL);
 }
 
+static int64_t floor_to(int64_t us, int64_t step)
+{
+    int64_t rest = us % step;
+    return us - (rest < 0 ? rest + step : rest);
+}
+
+/* Constant divisors: a division by a variable takes as long as decoding the number. */
 static int64_t cut_to_precision(int64_t us, int precision)
 {
-    static const int64_t steps[] = {1000000, 100000, 10000, 1000, 100, 10, 1};
-    int64_t step = steps[precision < 0 ? 0 : precision > 6 ? 6 : precision], rest = us % step;
-    return us - (rest < 0 ? rest + step : rest);
+    switch (precision) {
+    case 0: return floor_to(us, 1000000);
+    case 1: return floor_to(us, 100000);
+    case 2: return floor_to(us, 10000);
+    case 3: return floor_to(us, 1000);
+    case 4: return floor_to(us, 100);
+    case 5: return floor_to(us, 10);
+    default: return us;
+    }
 }
 
 static inline bool take_integer(struct json_decoder *d, struct field *f, struct json_scan *s, int row)
@@ -266,7 +279,8 @@ static inline bool take_integer(struct json_decoder *d, struct field *f, struct 
     else if (f->type.kind != SQL_BIGINT)
         ok = ok && !__builtin_mul_overflow(v, (int64_t)1000, &v);
     if (UNLIKELY(!ok)) return misfit(d, f, at, OUT_OF_RANGE);
-    if (f->type.kind != SQL_INT && f->type.kind != SQL_BIGINT) v = cut_to_precision(v, f->type.precision);
+    if (f->type.kind != SQL_INT && f->type.kind != SQL_BIGINT && f->type.precision < 3)
+        v = cut_to_precision(v, f->type.precision); /* milliseconds have no more digits */
     f->out->i[row] = v;
     f->out->nulls[row] = 0;
     return true;
