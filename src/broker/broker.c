@@ -184,6 +184,11 @@ void broker_stats(const struct broker *b, struct broker_stats *out)
     uint32_t pos = 0;
 
     *out = b->stats;
+    if (out->disk_full) { /* Nobody may have tried again since. */
+        struct fs_space space;
+        enum err_code rc = b->sys->fs->space(b->sys->fs, b->data_dir, &space, NULL);
+        if (rc == ERR_NONE && space.free_bytes > DISK_ROOM_BYTES) out->disk_full = false;
+    }
     out->n_topics = map_count(&b->topics);
     out->n_partitions = 0;
     for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;)

@@ -195,7 +195,7 @@ static void delete_run(void *arg)
         return;
     }
     struct topic *t = topic_find(b, bytes_str(c->topic_name));
-    c->rc = t ? topic_delete(b, t, c->e) : err_set(c->e, ERR_NOT_FOUND, "no such unit");
+    c->rc = t ? topic_delete_any(b, t, c->e) : err_set(c->e, ERR_NOT_FOUND, "no such unit");
     slot_give(b, c->topic_name);
 }
 

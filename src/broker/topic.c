@@ -228,7 +228,10 @@ static enum err_code open_partition(struct partition *p, struct err *e)
     enum err_code rc = log_open(&p->log, b->sys, p->dir, &o, b->epoch, &r, e);
     if (rc != ERR_NONE) return err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
     report_recovery(p, &r);
-    if (r.corrupt_from >= 0) b->stats.partitions_stopped++;
+    if (r.corrupt_from >= 0) { /* read-only */
+        p->is_stopped = true;
+        b->stats.partitions_stopped++;
+    }
     rc = restore_producers(p, e);
     return rc == ERR_NONE ? rc : err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
 }
@@ -409,7 +412,13 @@ struct topic *topic_next(struct broker *b, uint32_t *pos)
 
 enum err_code topic_delete(struct broker *b, struct topic *t, struct err *e)
 {
-    if (t == b->meta) return err_set(e, ERR_DENIED, "%s cannot be deleted", t->name);
+    if (t->is_internal) return err_set(e, ERR_DENIED, "%s is internal", t->name);
+    return topic_delete_any(b, t, e);
+}
+
+enum err_code topic_delete_any(struct broker *b, struct topic *t, struct err *e)
+{
+    check(t != b->meta);
     enum err_code rc = meta_drop_topic(b, t, e);
     if (rc != ERR_NONE) return err_wrap(e, rc, "deleting topic %s", t->name);
 
