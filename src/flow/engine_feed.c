@@ -1,9 +1,10 @@
 /* Reading a topic: partitions take turns, records become chunks, chunks go through the pipeline.
  *
- * F1  A read is processed whole: offsets move only at chunk ends, and an owner that wants to stop does so between
- * reads. So the order in which partitions are read depends on what is in them and on the turn (both are committed), not
- * on when somebody stopped. F2  A chunk holds rows of one partition. Records are borrowed from the read until their
- * chunk is through. F3  A partition with unread records is never idle, however long nobody looked at it. */
+ * F1  A read is processed whole: offsets move only at chunk ends, and an owner that wants to stop does so
+ *     between reads. So the order in which partitions are read depends on what is in them and on the turn (both
+ *     are committed), not on when somebody stopped.
+ * F2  A chunk holds rows of one partition. Records are borrowed from the read until their chunk is through.
+ * F3  A partition with unread records is never idle, however long nobody looked at it. */
 #include "flow/engine_int.h"
 
 static uint64_t idle_timeout_ns(const struct engine *en, const struct stream_def *def)

@@ -1,16 +1,17 @@
 /* A flow: CREATE STREAM .. AS SELECT, running.
  *
- *   created ──first step──▶ running ──error──▶ failed (visible in its figures until the engine is restarted or the flow
- * dropped)
+ *   created ──first step──▶ running ──error──▶ failed (shown with its reason; ends by a restart or DROP)
  *
  *   running:  read ─▶ ... ─▶ read ─▶ commit built ─▶ under way ─▶ answered ─▶ read
  *                                       ▲  disk full: again, the same │
  *                                       └─────────────────────────────┘
  *
- * L1  A flow holds at most one epoch: while a commit is under way nothing is read. What an epoch may read and write is
- * bounded. L2  An epoch is committed when commit_interval_ms have passed since the last commit, or when it is full.
- * Quiet flows commit nothing. L3  After a restart the flow goes on from the last commit: offsets, groups, watermark,
- * idleness and the partition whose turn it is are all in it, so that the output is that of an undisturbed run. */
+ * L1  A flow holds at most one epoch: while a commit is under way nothing is read. What an epoch may read and
+ *     write is bounded.
+ * L2  An epoch is committed when commit_interval_ms have passed since the last commit, or when it is full. Quiet
+ *     flows commit nothing.
+ * L3  After a restart the flow goes on from the last commit: offsets, groups, watermark, idleness and the
+ *     partition whose turn it is are all in it, so that the output is that of an undisturbed run. */
 #include "flow/engine_int.h"
 
 #include <stdlib.h>

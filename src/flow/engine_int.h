@@ -1,9 +1,10 @@
 /* engine_int.h: what the files of the engine share. Private to engine*.c. One thread.
  *
  *   engine ─┬─ catalog: streams by name (engine_catalog.c)
- *           ├─ flows (engine_flow.c): feed -> pipeline -> outputs (engine_output.c) -> one port commit an epoch
- * (engine_commit.c) └─ scripts (engine_script.c): one statement after the other; SELECT is feed -> pipeline -> sink
- * (engine_query.c) */
+ *           ├─ flows: feed -> pipeline -> outlets -> one port commit an epoch
+ *           │         (engine_flow.c, engine_feed.c, engine_rows.c, engine_output.c, engine_commit.c)
+ *           └─ scripts: one statement after the other; SELECT is feed -> pipeline -> sink
+ *                     (engine_script.c, engine_statement.c, engine_query.c, engine_show.c) */
 #ifndef WEIR_FLOW_ENGINE_INT_H
 #define WEIR_FLOW_ENGINE_INT_H
 

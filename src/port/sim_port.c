@@ -2,10 +2,12 @@
  * map of state.
  *
  * S1  Nothing is delivered from inside a call: wakes and answers wait for sim_port_pump().
- * S2  A commit is checked when it is made and applied when it is pumped (or kept by a restart): until then no reader
- * sees a byte. S3  read() hands out a copy, so that a sanitizer catches every use after release(). S4  Handles of units
- * and topics stay valid memory until sim_port_destroy, so that a computing side that "died" may still tidy up. Why no
- * clock and no thread: a test decides when things happen, by pumping. */
+ * S2  A commit is checked when it is made and applied when it is pumped (or kept by a restart): until then no
+ *     reader sees a byte.
+ * S3  read() hands out a copy, so that a sanitizer catches every use after release().
+ * S4  Handles of units and topics stay valid memory until sim_port_destroy, so that a computing side that "died"
+ *     may still tidy up.
+ * Why no clock and no thread: a test decides when things happen, by pumping. */
 #include "port/sim_port.h"
 
 #include <stdlib.h>

@@ -1,13 +1,15 @@
 /* The aggregate operator: groups of tumbling windows, or of a running aggregate.
  *
- * A1  Rows of a chunk are grouped among themselves first (a table of 4,096 two-byte slots in the cache); the state is
- * looked up once per distinct key of the chunk, not once per row. A2  A window is closed when the watermark passes its
- * end - 1 ms: its groups come out in the order in which they were created, windows in the order of their time, and its
- * slice is emptied. A row is late when the watermark it met had closed its window. A3  EMIT CHANGES: the states of a
- * group are remembered at its first change after a flush; the flush then emits the old row (-1) and the new one (+1)
- * side by side, or nothing when they are equal. A4  Groups remember whether they are dirty (changed since the last
- * collect) and whether they are stored, so that a commit writes only what changed, and a window that opened and closed
- * between two commits writes nothing. */
+ * A1  Rows of a chunk are grouped among themselves first (a table of 4,096 two-byte slots in the cache); the
+ *     state is looked up once per distinct key of the chunk, not once per row.
+ * A2  A window is closed when the watermark passes its end - 1 ms: its groups come out in the order in which
+ *     they were created, windows in the order of their time, and its slice is emptied. A row is late when the
+ *     watermark it met had closed its window.
+ * A3  EMIT CHANGES: the states of a group are remembered at its first change after a flush; the flush then emits
+ *     the old row (-1) and the new one (+1) side by side, or nothing when they are equal.
+ * A4  Groups remember whether they are dirty (changed since the last collect) and whether they are stored, so
+ *     that a commit writes only what changed, and a window that opened and closed between two commits writes
+ *     nothing. */
 #include "flow/exec/pipeline_int.h"
 
 #include <math.h>

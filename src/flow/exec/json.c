@@ -1,15 +1,19 @@
 /* The decoder of one JSON object a record, into column vectors.
  *
- * J1  A record is accepted exactly when it is one JSON object by RFC 8259 (all of it is checked, also what is skipped:
- * strings are UTF-8 without control characters, surrogates come in pairs, nesting is bounded) and every wanted field
- * fits its column. J2  A missing field and `null` are NULL. Of duplicate keys the last wins, also when an earlier one
- * would not have fitted. J3  BOOLEAN takes true and false; INT and BIGINT integers without fraction or exponent; DOUBLE
- * any number, correctly rounded; STRING a string, or an object or array as its raw text; TIMESTAMP, TIMESTAMP_LTZ and
- * DATE text as civil_parse_us reads it; timestamps also integers, milliseconds since 1970. Fraction digits beyond the
- * declared precision are cut. J4  The keys of the previous record are remembered as `key":` tokens; a key is first
- * compared with the token at its place (16 bytes at once) and looked up by name only when that fails. Producers write
- * the same order nearly always. Why not simdjson's two passes: with few wanted fields one pass over strings at 16 bytes
- * a step is as fast, keeps no tape, and needs no padding behind the record. */
+ * J1  A record is accepted exactly when it is one JSON object by RFC 8259 (all of it is checked, also what is
+ *     skipped: strings are UTF-8 without control characters, surrogates come in pairs, nesting is bounded) and
+ *     every wanted field fits its column.
+ * J2  A missing field and `null` are NULL. Of duplicate keys the last wins, also when an earlier one would not
+ *     have fitted.
+ * J3  BOOLEAN takes true and false; INT and BIGINT integers without fraction or exponent; DOUBLE any number,
+ *     correctly rounded; STRING a string, or an object or array as its raw text; TIMESTAMP, TIMESTAMP_LTZ and
+ *     DATE text as civil_parse_us reads it; timestamps also integers, milliseconds since 1970. Fraction digits
+ *     beyond the declared precision are cut.
+ * J4  The keys of the previous record are remembered as `key":` tokens; a key is first compared with the token
+ *     at its place (16 bytes at once) and looked up by name only when that fails. Producers write the same order
+ *     nearly always.
+ * Why not simdjson's two passes: with few wanted fields one pass over strings at 16 bytes a step is as fast, keeps
+ * no tape, and needs no padding behind the record. */
 #include "flow/exec/json.h"
 
 #include <stdio.h>

@@ -1,9 +1,10 @@
 /* The chain of operators: filter, window, project and limit here; aggregate.c and sort.c hold the rest.
  *
- * P1  A chunk is pushed through the whole chain before the next one begins; nothing waits in between but in aggregates
- * and sorts. P2  A row that fails leaves the chunk where it failed, is reported once with its origin, and changes no
- * state. P3  Operators above an aggregate work in its arena, those below in the pipeline's: both live until the chunk
- * is through. */
+ * P1  A chunk is pushed through the whole chain before the next one begins; nothing waits in between but in
+ *     aggregates and sorts.
+ * P2  A row that fails leaves the chunk where it failed, is reported once with its origin, and changes no state.
+ * P3  Operators above an aggregate work in its arena, those below in the pipeline's: both live until the chunk
+ *     is through. */
 #include "flow/exec/pipeline_int.h"
 
 #include "base/buf.h"
