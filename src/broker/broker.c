@@ -47,9 +47,7 @@ static enum err_code prepare_topics(struct broker *b, struct err *e)
 
     (void)snprintf(path, sizeof(path), "%s/topics", b->data_dir);
     if (fs->exists(fs, path)) return ERR_NONE;
-    enum err_code rc = fs->mkdir(fs, path, e);
-    if (rc == ERR_NONE) rc = fs->sync_dir(fs, b->data_dir, e);
-    return rc;
+    return fs->mkdir(fs, path, e);
 }
 
 static void broker_free(struct broker *b)

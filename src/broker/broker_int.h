@@ -92,6 +92,7 @@ struct broker {
     uint64_t topic_seq;
     struct topic *meta; /* _weir_meta */
     uint64_t meta_compact_at;
+    bool has_names;         /* identity_sync_names was done, by this process or an earlier one */
     struct map definitions; /* "kind\0name" -> struct definition */
     int64_t producer_id_next, producer_id_end;
 
@@ -107,6 +108,8 @@ struct broker {
 
 /* ---- identity.c: weir.meta ---- */
 MUST_USE enum err_code identity_open(struct broker *b, struct err *e);
+/* Makes the names of a new data directory durable. */
+MUST_USE enum err_code identity_sync_names(struct broker *b, struct err *e);
 
 /* ---- journal.c: a log that is read whole at open and rewritten when it has grown ---- */
 typedef enum err_code (*journal_fn)(void *arg, const struct record *r, struct err *e);

@@ -120,6 +120,7 @@ static void test_identity__kept_and_epoch_rises(void **state)
     (void)snprintf(id, sizeof(id), "%s", broker_cluster_id(w.b));
     assert_int_equal(strlen(id), 22);
     int32_t epoch = broker_epoch(w.b);
+    world_topic(&w, "t", 1); /* from here on there is something to lose (I5) */
     for (int i = 0; i < 5; i++) {
         if (i % 2)
             world_restart(&w);

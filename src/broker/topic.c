@@ -244,11 +244,11 @@ enum err_code topic_open_logs(struct topic *t, struct err *e)
     enum err_code rc = fs->mkdir(fs, t->dir, e);
     for (int32_t i = 0; rc == ERR_NONE && i < t->n_partitions; i++)
         rc = open_partition(&t->partitions[i], e);
-    if (rc == ERR_NONE && is_new) {
+    /* Names further down are synced by the log, with the first data that needs them; meta's by identity_sync_names. */
+    if (rc == ERR_NONE && is_new && !bytes_equal_str(bytes_str(t->name), META_TOPIC)) {
         char topics[LIMIT_PATH_LEN_MAX];
         (void)snprintf(topics, sizeof(topics), "%s/topics", t->broker->data_dir);
-        rc = fs->sync_dir(fs, t->dir, e);
-        if (rc == ERR_NONE) rc = fs->sync_dir(fs, topics, e);
+        rc = fs->sync_dir(fs, topics, e);
     }
     return rc;
 }
