@@ -26,7 +26,9 @@
 
 #define FLUSH_BYTES (512u << 10) /* of one batch under construction in weir_append_many */
 #define READ_BYTES (1u << 20)
-#define COMMIT_AHEAD_NS (100ull * 1000 * 1000)
+#define COMMIT_INTERVAL_MS 1 /* the caller's weir_run is the pace of commits */
+#define RUN_AHEAD_NS (100ull * 1000 * 1000)
+#define RUN_AHEAD_STEP_NS (1000ull * 1000)
 
 struct subscription {
     struct list link;
@@ -61,7 +63,7 @@ struct weir {
     struct broker *broker;
     struct port *port;
     struct engine *engine;
-    bool engine_woken;
+    bool engine_woken, in_callback;
     struct list subscriptions;
     struct outgoing *outgoing;
     int32_t n_outgoing;
@@ -100,6 +102,20 @@ static int fail(weir *w, enum err_code rc, const struct err *e)
 {
     snprintf(w->message, sizeof w->message, "%s%s%s", e->text, e->hint[0] ? "; " : "", e->hint);
     return status_of(rc);
+}
+
+/* NULL: the handle may be used now. While a callback runs only appends are: it holds what the others would change. */
+static const char *why_not(const weir *w, bool is_append)
+{
+    if (w->engine == NULL) return "the handle is not open";
+    if (w->in_callback && !is_append) return "a callback may append, and call nothing else of its handle";
+    return NULL;
+}
+
+static int refuse(weir *w, const char *why)
+{
+    snprintf(w->message, sizeof w->message, "%s", why);
+    return WEIR_INVALID;
 }
 
 WEIR_API const char *weir_errmsg(const weir *w)
@@ -165,7 +181,7 @@ static enum err_code open_all(weir *w, const char *path, const struct weir_optio
         .data_dir = path, .default_partitions = o->default_partitions, .segment_bytes = o->segment_bytes};
     struct engine_options n = {
         .wake = on_engine_wake, .wake_arg = w, .bounded = true, .default_partitions = o->default_partitions};
-    struct sim_options s = {.seed = 1, .wall_start_ms = o->clock_start_ms};
+    struct sim_options s = {.seed = 1, .wall_start_ms = o->clock_start_ms, .disk_is_memory = true};
     bool memory = strcmp(path, ":memory:") == 0;
     enum err_code rc;
 
@@ -191,7 +207,7 @@ static enum err_code open_all(weir *w, const char *path, const struct weir_optio
     }
     w->real_start_ns = os_clock()->mono_ns(os_clock());
     w->loop_start_ns = w->sys.loop->now_ns(w->sys.loop);
-    n.commit_interval_ms = o->commit_interval_ms;
+    n.commit_interval_ms = o->commit_interval_ms > 0 ? o->commit_interval_ms : COMMIT_INTERVAL_MS;
     rc = broker_open(&w->broker, &w->sys, &b, e);
     if (rc == ERR_NONE) rc = broker_port_create(&w->port, w->broker, w->sys.loop, e);
     if (rc == ERR_NONE) rc = engine_create(&w->engine, w->port, &n, e);
@@ -386,6 +402,8 @@ WEIR_API int weir_append_many(weir *w, struct weir_event *events, size_t n, size
     enum err_code rc = ERR_NONE;
     size_t at = 0, done;
 
+    if (n_done != NULL) *n_done = 0;
+    if (why_not(w, true)) return refuse(w, why_not(w, true));
     pump(w);
     while (rc == ERR_NONE && at < n) {
         struct topic *t = NULL;
@@ -420,6 +438,7 @@ WEIR_API int weir_topic_create(weir *w, const char *topic, int partitions)
 {
     struct err e = {0};
     enum err_code rc;
+    if (why_not(w, true)) return refuse(w, why_not(w, true));
     if (topic == NULL) return fail(w, err_set(&e, ERR_INVALID, "the topic has no name"), &e);
     rc = topic_create(w->broker, bytes_str(topic), partitions, NULL, NULL, &e);
     return rc == ERR_NONE ? WEIR_OK : fail(w, rc, &e);
@@ -443,6 +462,7 @@ static int deliver(weir *w, const char *topic, int32_t partition, const struct r
     struct bytes headers = r->headers;
     struct record_header h;
     size_t n = 0;
+    int rc;
     struct weir_event ev = {.topic = topic,
                             .partition = partition,
                             .offset = r->offset,
@@ -464,7 +484,10 @@ static int deliver(weir *w, const char *topic, int32_t partition, const struct r
     }
     ev.headers = w->headers;
     ev.n_headers = n;
-    return fn(arg, &ev);
+    w->in_callback = true;
+    rc = fn(arg, &ev);
+    w->in_callback = false;
+    return rc;
 }
 
 /* Delivers [*next, limit) of one partition; *next follows. Stops early with what fn returned. */
@@ -491,7 +514,11 @@ static enum err_code read_partition(weir *w, struct partition *p, const char *to
             if (rc == ERR_NONE) rc = batch_iter_init(&it, &view, &w->scratch, e);
             while (rc == ERR_NONE && *fn_rc == WEIR_OK) {
                 rc = batch_iter_next(&it, &r, &more, e);
-                if (rc != ERR_NONE || !more || r.offset >= limit) break;
+                if (rc != ERR_NONE || !more) break;
+                if (r.offset >= limit) {
+                    *next = limit;
+                    break;
+                }
                 if (r.offset < *next) continue;
                 *fn_rc = deliver(w, topic, partition_index(p), &r, fn, arg);
                 if (*fn_rc == WEIR_OK) *next = r.offset + 1;
@@ -511,12 +538,16 @@ WEIR_API int weir_read(weir *w, const char *topic, int partition, int64_t from, 
                        void *arg)
 {
     struct err e = {0};
-    struct topic *t = topic ? topic_find(w->broker, bytes_str(topic)) : NULL;
-    struct partition *p = t ? topic_partition(t, partition) : NULL;
+    struct topic *t;
+    struct partition *p;
     enum err_code rc;
     int fn_rc = WEIR_OK;
 
+    if (why_not(w, false)) return refuse(w, why_not(w, false));
     pump(w);
+    t = topic ? topic_find(w->broker, bytes_str(topic)) : NULL;
+    p = t ? topic_partition(t, partition) : NULL;
+    if (fn == NULL) return fail(w, err_set(&e, ERR_INVALID, "reading needs a function"), &e);
     if (p == NULL)
         return fail(
             w, err_set(&e, ERR_NOT_FOUND, "there is no topic \"%s\" with partition %d", topic ? topic : "", partition),
@@ -545,6 +576,7 @@ WEIR_API int weir_subscribe(weir *w, const char *name, const char *topic, weir_e
     struct topic *t;
     enum err_code rc;
 
+    if (why_not(w, false)) return refuse(w, why_not(w, false));
     if (name == NULL || name[0] == 0 || topic == NULL || fn == NULL)
         return fail(w, err_set(&e, ERR_INVALID, "a subscription needs a name, a topic and a function"), &e);
     if (find_subscription(w, name))
@@ -577,6 +609,7 @@ WEIR_API int weir_unsubscribe(weir *w, const char *name)
 {
     struct err e = {0};
     struct subscription *s = name ? find_subscription(w, name) : NULL;
+    if (why_not(w, false)) return refuse(w, why_not(w, false));
     if (s == NULL) return fail(w, err_set(&e, ERR_NOT_FOUND, "there is no subscription \"%s\"", name ? name : ""), &e);
     subscription_free(s);
     return WEIR_OK;
@@ -652,45 +685,81 @@ static enum err_code commit_all(weir *w, struct err *e)
     return rc;
 }
 
-/* A commit is due soon: lets the loop's time run to it instead of burning real time. Idle timeouts are far away and are left alone. */
-static void run_to_commit(weir *w, uint64_t deadline)
+/* Nothing moves at this instant, but something is under way: a commit that is due in a moment, a sync that takes its time. Lets the
+ * loop's time run to it, *ahead_ns in all since something last moved. False: what is left is further away than RUN_AHEAD_NS. */
+static bool run_ahead(weir *w, uint64_t deadline, uint64_t *ahead_ns)
 {
-    uint64_t now = w->sys.loop->now_ns(w->sys.loop);
-    if (!w->manual && deadline > now && deadline - now <= COMMIT_AHEAD_NS) sim_run_until(w->sim, deadline);
+    uint64_t now = w->sys.loop->now_ns(w->sys.loop), step = RUN_AHEAD_STEP_NS;
+    if (*ahead_ns >= RUN_AHEAD_NS) return false;
+    if (deadline > now && deadline - now < step) step = deadline - now;
+    *ahead_ns += step;
+    sim_run_until(w->sim, now + step);
+    return true;
+}
+
+/* Until nothing is left, or real time has passed until_ns (UINT64_MAX: never). */
+static enum err_code run_until_quiet(weir *w, uint64_t until_ns, uint64_t *deadline, int *fn_rc, struct err *e)
+{
+    struct clock *os = os_clock();
+    uint64_t ahead_ns = 0;
+    bool moved;
+
+    for (;;) {
+        enum err_code rc = run_pass(w, &moved, deadline, fn_rc, e);
+        if (rc != ERR_NONE || *fn_rc != WEIR_OK) return rc;
+        if (until_ns != UINT64_MAX && os->mono_ns(os) >= until_ns) return ERR_NONE;
+        if (moved) {
+            ahead_ns = 0;
+        } else if (engine_is_idle(w->engine) || !run_ahead(w, *deadline, &ahead_ns)) {
+            return ERR_NONE;
+        }
+    }
+}
+
+static int run_end(weir *w, enum err_code rc, int fn_rc, struct err *e)
+{
+    enum err_code commit_rc = commit_all(w, rc == ERR_NONE ? e : NULL);
+    if (rc == ERR_NONE) rc = commit_rc;
+    return rc == ERR_NONE ? fn_rc : fail(w, rc, e);
 }
 
 WEIR_API int weir_run(weir *w, int timeout_ms)
 {
-    struct clock *os = os_clock();
     struct err e = {0};
-    uint64_t until = os->mono_ns(os) + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000u;
+    uint64_t until_ns = timeout_ms < 0 ? UINT64_MAX : os_clock()->mono_ns(os_clock()) + (uint64_t)timeout_ms * 1000000u;
     uint64_t deadline = UINT64_MAX;
-    bool moved;
     int fn_rc = WEIR_OK;
-    enum err_code rc, commit_rc;
+    enum err_code rc;
 
-    for (;;) {
-        rc = run_pass(w, &moved, &deadline, &fn_rc, &e);
-        if (rc != ERR_NONE || fn_rc != WEIR_OK) break;
-        if (!moved && (engine_is_idle(w->engine) || (w->manual && !sim_step(w->sim)))) break;
-        if (timeout_ms >= 0 && os->mono_ns(os) >= until) break;
-        if (!moved) run_to_commit(w, deadline);
-    }
-    commit_rc = commit_all(w, rc == ERR_NONE ? &e : NULL);
-    if (rc == ERR_NONE) rc = commit_rc;
-    return rc == ERR_NONE ? fn_rc : fail(w, rc, &e);
+    if (why_not(w, false)) return refuse(w, why_not(w, false));
+    rc = run_until_quiet(w, until_ns, &deadline, &fn_rc, &e);
+    return run_end(w, rc, fn_rc, &e);
 }
 
+/* Stops at every moment at which the engine asked to be called, so that what happens in between happens in order. */
 WEIR_API int weir_clock_advance(weir *w, int64_t ms)
 {
     struct err e = {0};
+    uint64_t deadline = UINT64_MAX, target;
+    int fn_rc = WEIR_OK;
+    enum err_code rc;
+
+    if (why_not(w, false)) return refuse(w, why_not(w, false));
     if (!w->manual || ms < 0)
         return fail(
             w,
             err_set(&e, ERR_INVALID, "the clock moves by hand only when opened with manual_clock, and only forwards"),
             &e);
-    sim_run_ms(w->sim, (uint64_t)ms);
-    return weir_run(w, -1);
+    target = w->sys.loop->now_ns(w->sys.loop) + (uint64_t)ms * 1000000u;
+    for (;;) {
+        uint64_t now, next;
+        rc = run_until_quiet(w, UINT64_MAX, &deadline, &fn_rc, &e);
+        now = w->sys.loop->now_ns(w->sys.loop);
+        if (rc != ERR_NONE || fn_rc != WEIR_OK || now >= target) break;
+        next = deadline > now && deadline < target ? deadline : target;
+        sim_run_until(w->sim, next);
+    }
+    return run_end(w, rc, fn_rc, &e);
 }
 
 /* ---- SQL ---- */
@@ -755,7 +824,9 @@ static void sink_row(struct sql_sink *sink, const struct sql_schema *schema, con
     buf_clear(&s->json);
     sql_row_put_json(&s->json, schema, row);
     buf_put_u8(&s->json, 0);
+    s->w->in_callback = true;
     s->row(s->arg, (const char *)s->json.ptr, s->json.len - 1);
+    s->w->in_callback = false;
 }
 
 static void sink_message(struct sql_sink *sink, const char *text)
@@ -778,7 +849,7 @@ bool weir_run_script(weir *w, struct bytes text, struct sql_sink *sink)
     struct err e = {0};
     struct engine_now now;
     struct script *script;
-    uint64_t deadline;
+    uint64_t deadline = UINT64_MAX, ahead_ns = 0;
 
     pump(w);
     now = lib_now(w);
@@ -789,9 +860,13 @@ bool weir_run_script(weir *w, struct bytes text, struct sql_sink *sink)
         now = lib_now(w);
         w->engine_woken = false;
         moved = engine_step(w->engine, &now, &deadline);
-        if (watch.done || moved || w->engine_woken) continue;
-        /* Bounded queries need no time to pass; what is left is the loop's own work (a commit under way). */
-        if (sim_step(w->sim)) continue;
+        if (watch.done) break;
+        if (moved || w->engine_woken) {
+            ahead_ns = 0;
+            continue;
+        }
+        /* Bounded queries need no time to pass; what is left is a commit or a sync under way. */
+        if (run_ahead(w, deadline, &ahead_ns)) continue;
         engine_script_cancel(w->engine, script);
         (void)fail(w, err_set(&e, ERR_TIMEOUT, "the statement waits for something that cannot happen here"), &e);
         return false;
@@ -805,6 +880,7 @@ WEIR_API int weir_sql(weir *w, const char *sql, weir_row_fn row, void *arg)
         .sink = {sink_columns, sink_row, sink_message, sink_done, NULL}, .w = w, .row = row, .arg = arg};
     struct err e = {0};
     bool ended;
+    if (why_not(w, false)) return refuse(w, why_not(w, false));
     if (sql == NULL) return fail(w, err_set(&e, ERR_INVALID, "there is no SQL text"), &e);
     buf_init(&s.json, 0);
     ended = weir_run_script(w, bytes_str(sql), &s.sink);
