@@ -206,19 +206,20 @@ static void test_produce__errors_are_final_and_clear(void **state)
 {
     struct kclient_producer_options o = {.not_idempotent = true};
     struct kclient_producer *p;
-    struct err e;
+    struct err why;
 
     (void)state;
     ok(kclient_topic_create(client, BYTES_LIT("e"), 1, -1, NULL, 0, e));
     ok(kclient_producer_open(&p, client, &o, e));
-    assert_int_equal(kclient_produce(p, BYTES_LIT("e"), 5, -1, BYTES_NULL, BYTES_LIT("x"), NULL, 0, &e), ERR_NOT_FOUND);
-    assert_int_equal(kclient_producer_flush(p, &e), ERR_NOT_FOUND);
+    assert_int_equal(kclient_produce(p, BYTES_LIT("e"), 5, -1, BYTES_NULL, BYTES_LIT("x"), NULL, 0, &why),
+                     ERR_NOT_FOUND);
+    assert_int_equal(kclient_producer_flush(p, &why), ERR_NOT_FOUND);
     kclient_producer_close(p);
     ok(kclient_producer_open(&p, client, &o, e));
     ok(kclient_produce(p, BYTES_LIT("e"), 0, 5000000000000000, BYTES_NULL, BYTES_LIT("x"), NULL, 0,
                        e)); /* a time far ahead */
-    assert_int_equal(kclient_producer_flush(p, &e), ERR_TIMESTAMP);
-    assert_non_null(strstr(e.text, "INVALID_TIMESTAMP"));
+    assert_int_equal(kclient_producer_flush(p, &why), ERR_TIMESTAMP);
+    assert_non_null(strstr(why.text, "INVALID_TIMESTAMP"));
     kclient_producer_close(p);
 }
 
@@ -265,12 +266,13 @@ struct member_run {
     _Atomic int n_assigned, wants_stop;
 };
 static struct member_run runs[2];
-static struct bytes group_topic = BYTES_LIT("g");
+static const char group_topic[] = "g";
 
 static struct kclient_member *open_member(struct kclient *k)
 {
+    struct bytes topic = bytes_str(group_topic);
     struct kclient_member_options o = {.group_id = BYTES_LIT("group"),
-                                       .topics = &group_topic,
+                                       .topics = &topic,
                                        .n_topics = 1,
                                        .session_timeout_ms = 6000,
                                        .start = KCLIENT_EARLIEST};
@@ -324,7 +326,7 @@ static void test_member__two_share_and_one_takes_over(void **state)
 
     (void)state;
     memset(runs, 0, sizeof runs);
-    ok(kclient_topic_create(client, group_topic, 4, -1, NULL, 0, e));
+    ok(kclient_topic_create(client, bytes_str(group_topic), 4, -1, NULL, 0, e));
     produce("g", 0, 1000, CODEC_NONE);
     for (int i = 0; i < 2; i++) {
         runs[i].k = connect_client();
