@@ -11,8 +11,8 @@ static int on_payment(void *arg, const struct weir_event *e)
 {
     int *seen = arg;
     (*seen)++;
-    printf("payment %lld of %.*s: %.*s\n", (long long)e->offset, (int)e->key_size, (const char *)e->key, (int)e->value_size,
-           (const char *)e->value);
+    printf("payment %lld of %.*s: %.*s\n", (long long)e->offset, (int)e->key_size, (const char *)e->key,
+           (int)e->value_size, (const char *)e->value);
     return WEIR_OK; /* anything else: the event is delivered again by the next weir_run */
 }
 
@@ -40,22 +40,26 @@ int main(void)
         {"c2", "{\"card\":\"c2\",\"amount\":15,\"at\":\"2026-01-01 00:00:12\"}"},
     };
     weir *w;
-    int   seen = 0;
+    int seen = 0;
 
     if (weir_open(":memory:", &options, &w) != WEIR_OK) return fail(w, "open");
     for (size_t i = 0; i < sizeof payments / sizeof payments[0]; i++) {
-        if (weir_append(w, "payments", payments[i].card, strlen(payments[i].card), payments[i].json, strlen(payments[i].json), NULL))
+        if (weir_append(w, "payments", payments[i].card, strlen(payments[i].card), payments[i].json,
+                        strlen(payments[i].json), NULL))
             return fail(w, "append");
     }
 
     /* Called for each event, in order; the position is kept under the name "printer". */
-    if (weir_subscribe(w, "printer", "payments", on_payment, &seen) != WEIR_OK || weir_run(w, -1) != WEIR_OK) return fail(w, "run");
+    if (weir_subscribe(w, "printer", "payments", on_payment, &seen) != WEIR_OK || weir_run(w, -1) != WEIR_OK)
+        return fail(w, "run");
 
     /* A flow: sums over 10 seconds of event time, written to the topic "totals". */
     if (weir_sql(w,
-                 "CREATE STREAM payments (card STRING, amount BIGINT, at TIMESTAMP(3), WATERMARK FOR at AS at - INTERVAL '1' SECOND);"
+                 "CREATE STREAM payments (card STRING, amount BIGINT, at TIMESTAMP(3), WATERMARK FOR at AS at - "
+                 "INTERVAL '1' SECOND);"
                  "CREATE STREAM totals AS SELECT card, COUNT(*) AS n, SUM(amount) AS total, window_end FROM "
-                 "TABLE(TUMBLE(TABLE payments, DESCRIPTOR(at), INTERVAL '10' SECOND)) GROUP BY card, window_start, window_end;",
+                 "TABLE(TUMBLE(TABLE payments, DESCRIPTOR(at), INTERVAL '10' SECOND)) GROUP BY card, window_start, "
+                 "window_end;",
                  NULL, NULL) != WEIR_OK)
         return fail(w, "create");
 

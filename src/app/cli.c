@@ -3,7 +3,7 @@
  *   weir [global options] COMMAND [SUBCOMMAND] [options] [arguments]
  *
  * Options may stand anywhere after the command; "--" ends them. --opt=value and --opt value are the same, -oVALUE and -o VALUE too. */
-#include "app/cli.h"
+#include "app/app_int.h"
 
 #include <ini.h>
 #include <stdarg.h>
@@ -20,14 +20,14 @@
 
 struct cli {
     const struct cli_command *command;
-    const struct cli_option  *options[OPTIONS_MAX]; /* global ones, then the command's */
-    const char               *values[OPTIONS_MAX];  /* NULL: not given */
-    bool                      owned[OPTIONS_MAX];   /* value came from the INI file and is ours to free */
-    int                       n_options;
-    const char               *args[ARGS_MAX];
-    int                       n_args;
-    bool                      json;
-    char                      ini_error[300];
+    const struct cli_option *options[OPTIONS_MAX]; /* global ones, then the command's */
+    const char *values[OPTIONS_MAX];               /* NULL: not given */
+    bool owned[OPTIONS_MAX];                       /* value came from the INI file and is ours to free */
+    int n_options;
+    const char *args[ARGS_MAX];
+    int n_args;
+    bool json;
+    char ini_error[300];
 };
 
 static const struct cli_option global_options[] = {
@@ -82,7 +82,7 @@ int cli_fail(struct cli *c, const struct err *e)
 
 int cli_usage_error(struct cli *c, const char *fmt, ...)
 {
-    char    text[400], hint[160];
+    char text[400], hint[160];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
@@ -98,9 +98,9 @@ static void print_options(const struct cli_option *o)
 {
     for (; o->name != NULL; o++) {
         char left[64];
-        snprintf(left, sizeof left, "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ", o->name,
-                 o->arg ? " " : "", o->arg ? o->arg : "");
-        printf("  %-32s %s", left, o->help);
+        snprintf(left, sizeof left, "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
+                 o->letter ? "," : " ", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+        printf("  %-36s %s", left, o->help);
         if (o->fallback != NULL) printf(" [%s]", o->fallback);
         printf("\n");
     }
@@ -108,8 +108,8 @@ static void print_options(const struct cli_option *o)
 
 static void print_command_help(const struct cli_command *cmd)
 {
-    printf("weir %s: %s\n\nUsage: weir %s [options]%s%s\n", cmd->name, cmd->summary, cmd->name, cmd->arguments[0] ? " " : "",
-           cmd->arguments);
+    printf("weir %s: %s\n\nUsage: weir %s [options]%s%s\n", cmd->name, cmd->summary, cmd->name,
+           cmd->arguments[0] ? " " : "", cmd->arguments);
     if (cmd->details != NULL) printf("\n%s\n", cmd->details);
     if (cmd->options[0].name != NULL) {
         printf("\nOptions:\n");
@@ -138,7 +138,7 @@ static void print_overview(void)
 static int match_command(const struct cli_command *cmd, int argc, char **argv)
 {
     const char *blank = strchr(cmd->name, ' ');
-    size_t      first = blank ? (size_t)(blank - cmd->name) : strlen(cmd->name);
+    size_t first = blank ? (size_t)(blank - cmd->name) : strlen(cmd->name);
     if (argc < 1 || strlen(argv[0]) != first || strncmp(argv[0], cmd->name, first) != 0) return 0;
     if (blank == NULL) return 1;
     return argc >= 2 && strcmp(argv[1], blank + 1) == 0 ? 2 : 0;
@@ -155,10 +155,10 @@ static const struct cli_command *find_command(int argc, char **argv, int *words)
 
 static int unknown_command(struct cli *c, int argc, char **argv)
 {
-    char        given[128];
+    char given[128];
     const char *near = NULL;
-    unsigned    best = 4;
-    bool        is_group = false;
+    unsigned best = 4;
+    bool is_group = false;
     snprintf(given, sizeof given, "%s%s%s", argv[0], argc > 1 && argv[1][0] != '-' ? " " : "",
              argc > 1 && argv[1][0] != '-' ? argv[1] : "");
     for (const struct cli_command *cmd = cli_commands; cmd->name != NULL; cmd++) {
@@ -170,7 +170,8 @@ static int unknown_command(struct cli *c, int argc, char **argv)
         }
         is_group = is_group || (strncmp(cmd->name, argv[0], strlen(argv[0])) == 0 && cmd->name[strlen(argv[0])] == ' ');
     }
-    if (is_group && near == NULL) return cli_usage_error(c, "\"%s\" needs a subcommand; see the list in `weir help`", argv[0]);
+    if (is_group && near == NULL)
+        return cli_usage_error(c, "\"%s\" needs a subcommand; see the list in `weir help`", argv[0]);
     if (near != NULL) return cli_usage_error(c, "there is no command \"%s\"; did you mean \"%s\"?", given, near);
     return cli_usage_error(c, "there is no command \"%s\"", given);
 }
@@ -195,7 +196,7 @@ static int find_option(const struct cli *c, const char *name, size_t len)
 static const char *nearest_option(const struct cli *c, const char *name, bool any)
 {
     const char *near = NULL;
-    unsigned    best = 4;
+    unsigned best = 4;
     for (int i = 0; i < c->n_options; i++) {
         unsigned d = text_distance(name, c->options[i]->name);
         if (d < best) best = d, near = c->options[i]->name;
@@ -214,10 +215,10 @@ static const char *nearest_option(const struct cli *c, const char *name, bool an
 static int parse_long(struct cli *c, int argc, char **argv, int *at)
 {
     const char *name = argv[*at] + 2, *equals = strchr(name, '=');
-    size_t      len = equals ? (size_t)(equals - name) : strlen(name);
-    int         i = find_option(c, name, len);
+    size_t len = equals ? (size_t)(equals - name) : strlen(name);
+    int i = find_option(c, name, len);
     if (i < 0) {
-        char        given[64];
+        char given[64];
         const char *near;
         snprintf(given, sizeof given, "%.*s", (int)(len < 63 ? len : 63), name);
         near = nearest_option(c, given, false);
@@ -229,9 +230,12 @@ static int parse_long(struct cli *c, int argc, char **argv, int *at)
         c->values[i] = "true";
         return 0;
     }
-    if (equals) c->values[i] = equals + 1;
-    else if (*at + 1 < argc) c->values[i] = argv[++*at];
-    else return cli_usage_error(c, "--%s needs a value (%s)", c->options[i]->name, c->options[i]->arg);
+    if (equals)
+        c->values[i] = equals + 1;
+    else if (*at + 1 < argc)
+        c->values[i] = argv[++*at];
+    else
+        return cli_usage_error(c, "--%s needs a value (%s)", c->options[i]->name, c->options[i]->arg);
     return 0;
 }
 
@@ -246,9 +250,12 @@ static int parse_short(struct cli *c, int argc, char **argv, int *at)
             c->values[i] = "true";
             continue;
         }
-        if (p[1] != 0) c->values[i] = p + 1;
-        else if (*at + 1 < argc) c->values[i] = argv[++*at];
-        else return cli_usage_error(c, "-%c needs a value (%s)", *p, c->options[i]->arg);
+        if (p[1] != 0)
+            c->values[i] = p + 1;
+        else if (*at + 1 < argc)
+            c->values[i] = argv[++*at];
+        else
+            return cli_usage_error(c, "-%c needs a value (%s)", *p, c->options[i]->arg);
         return 0;
     }
     return 0;
@@ -259,11 +266,16 @@ static int parse_args(struct cli *c, int argc, char **argv)
     bool only_args = false;
     for (int at = 0; at < argc; at++) {
         int rc = 0;
-        if (!only_args && strcmp(argv[at], "--") == 0) only_args = true;
-        else if (!only_args && argv[at][0] == '-' && argv[at][1] == '-') rc = parse_long(c, argc, argv, &at);
-        else if (!only_args && argv[at][0] == '-' && argv[at][1] != 0) rc = parse_short(c, argc, argv, &at);
-        else if (c->n_args < ARGS_MAX) c->args[c->n_args++] = argv[at];
-        else rc = cli_usage_error(c, "more than %d arguments", ARGS_MAX);
+        if (!only_args && strcmp(argv[at], "--") == 0)
+            only_args = true;
+        else if (!only_args && argv[at][0] == '-' && argv[at][1] == '-')
+            rc = parse_long(c, argc, argv, &at);
+        else if (!only_args && argv[at][0] == '-' && argv[at][1] != 0)
+            rc = parse_short(c, argc, argv, &at);
+        else if (c->n_args < ARGS_MAX)
+            c->args[c->n_args++] = argv[at];
+        else
+            rc = cli_usage_error(c, "more than %d arguments", ARGS_MAX);
         if (rc != 0) return rc;
     }
     return 0;
@@ -273,8 +285,10 @@ static void environment_name(const char *option, char *out, size_t cap)
 {
     size_t n = (size_t)snprintf(out, cap, "WEIR_%s", option);
     for (size_t i = 5; i < n && i < cap; i++) {
-        if (out[i] == '-') out[i] = '_';
-        else if (out[i] >= 'a' && out[i] <= 'z') out[i] = (char)(out[i] - 'a' + 'A');
+        if (out[i] == '-')
+            out[i] = '_';
+        else if (out[i] >= 'a' && out[i] <= 'z')
+            out[i] = (char)(out[i] - 'a' + 'A');
     }
 }
 
@@ -301,18 +315,27 @@ static bool is_config_key(const char *name)
     return false;
 }
 
+static void cli_free(struct cli *c)
+{
+    for (int i = 0; i < c->n_options; i++) {
+        if (c->owned[i]) free((char *)(uintptr_t)c->values[i]);
+    }
+    free(c);
+}
+
 static int on_ini(void *user, const char *section, const char *name, const char *value)
 {
     struct cli *c = user;
-    int         i;
+    int i;
     if (section[0] != 0) {
-        snprintf(c->ini_error, sizeof c->ini_error, "section [%s]: there are no sections, only `key = value` lines", section);
+        snprintf(c->ini_error, sizeof c->ini_error, "section [%s]: there are no sections, only `key = value` lines",
+                 section);
         return 0;
     }
     if (!is_config_key(name)) {
         const char *near = nearest_option(c, name, true);
-        snprintf(c->ini_error, sizeof c->ini_error, "unknown key \"%s\"%s%s%s", name, near ? "; did you mean \"" : "", near ? near : "",
-                 near ? "\"?" : "");
+        snprintf(c->ini_error, sizeof c->ini_error, "unknown key \"%s\"%s%s%s", name, near ? "; did you mean \"" : "",
+                 near ? near : "", near ? "\"?" : "");
         return 0;
     }
     i = find_option(c, name, strlen(name));
@@ -325,7 +348,7 @@ static int on_ini(void *user, const char *section, const char *name, const char 
 
 static int apply_ini(struct cli *c)
 {
-    int         i = find_option(c, "config", 6), line;
+    int i = find_option(c, "config", 6), line;
     const char *path = c->values[i] ? c->values[i] : getenv("WEIR_CONFIG");
     if (path == NULL || path[0] == 0) return 0;
     line = ini_parse(path, on_ini, c);
@@ -334,6 +357,19 @@ static int apply_ini(struct cli *c)
         return cli_usage_error(c, "configuration file %s, line %d: %s", path, line,
                                c->ini_error[0] ? c->ini_error : "this is not a `key = value` line");
     return 0;
+}
+
+int cli_check_ini(const char *text, char *why, size_t why_cap)
+{
+    struct cli *c = calloc(1, sizeof *c);
+    int line;
+    check(c != NULL);
+    add_options(c, global_options);
+    add_options(c, cli_commands[0].options);
+    line = ini_parse_string(text, on_ini, c);
+    snprintf(why, why_cap, "%s", line == 0 || c->ini_error[0] ? c->ini_error : "not a `key = value` line");
+    cli_free(c);
+    return line;
 }
 
 /* ---- questions ---- */
@@ -380,8 +416,8 @@ NORETURN static void bad_value(struct cli *c, const char *option, const char *wa
 int64_t cli_get_int(struct cli *c, const char *option, int64_t min, int64_t max)
 {
     const char *v = cli_get(c, option);
-    int64_t     n;
-    char        want[80];
+    int64_t n;
+    char want[80];
     check(v != NULL);
     snprintf(want, sizeof want, "a whole number from %lld to %lld", (long long)min, (long long)max);
     if (!text_parse_i64(bytes_str(v), &n) || n < min || n > max) bad_value(c, option, want);
@@ -391,7 +427,7 @@ int64_t cli_get_int(struct cli *c, const char *option, int64_t min, int64_t max)
 uint64_t cli_get_size(struct cli *c, const char *option)
 {
     const char *v = cli_get(c, option);
-    uint64_t    n;
+    uint64_t n;
     check(v != NULL);
     if (!text_parse_size(bytes_str(v), &n)) bad_value(c, option, "a size like 64MiB");
     return n;
@@ -400,18 +436,19 @@ uint64_t cli_get_size(struct cli *c, const char *option)
 int64_t cli_get_duration_ms(struct cli *c, const char *option)
 {
     const char *v = cli_get(c, option);
-    int64_t     n;
+    int64_t n;
     check(v != NULL);
     if (strcmp(v, "none") == 0 || strcmp(v, "-1") == 0) return -1;
-    if (!text_parse_duration_ms(bytes_str(v), &n) || n < 0) bad_value(c, option, "a duration like 500ms, 10s, 7d or none");
+    if (!text_parse_duration_ms(bytes_str(v), &n) || n < 0)
+        bad_value(c, option, "a duration like 500ms, 10s, 7d or none");
     return n;
 }
 
 void cli_get_address(struct cli *c, const char *option, struct net_address *out, bool *on)
 {
     const char *v = cli_get(c, option), *colon, *host;
-    size_t      len;
-    int64_t     port;
+    size_t len;
+    int64_t port;
     check(v != NULL);
     memset(out, 0, sizeof *out);
     *on = strcmp(v, "off") != 0;
@@ -432,8 +469,8 @@ void cli_get_address(struct cli *c, const char *option, struct net_address *out,
 static int run_help(struct cli *c, int argc, char **argv)
 {
     const struct cli_command *cmd;
-    int                       words;
-    bool                      any = false;
+    int words;
+    bool any = false;
     if (argc == 0) {
         print_overview();
         return EXIT_OK;
@@ -476,14 +513,15 @@ static int run_command(struct cli *c, int argc, char **argv)
     if (rc != 0) return rc;
     if (c->n_args < c->command->min_args)
         return cli_usage_error(c, "%s needs %s", c->command->name, c->command->arguments);
-    if (c->n_args > c->command->max_args) return cli_usage_error(c, "unexpected argument \"%s\"", c->args[c->command->max_args]);
+    if (c->n_args > c->command->max_args)
+        return cli_usage_error(c, "unexpected argument \"%s\"", c->args[c->command->max_args]);
     return c->command->run(c);
 }
 
 int cli_main(int argc, char **argv)
 {
     struct cli *c = calloc(1, sizeof *c);
-    int         at = 1, rc;
+    int at = 1, rc;
     check(c != NULL);
     for (; at < argc && (strcmp(argv[at], "--json") == 0 || strcmp(argv[at], "-J") == 0); at++)
         c->json = true;
@@ -498,9 +536,6 @@ int cli_main(int argc, char **argv)
     } else {
         rc = run_command(c, argc - at, argv + at);
     }
-    for (int i = 0; i < c->n_options; i++) {
-        if (c->owned[i]) free((char *)(uintptr_t)c->values[i]);
-    }
-    free(c);
+    cli_free(c);
     return rc;
 }

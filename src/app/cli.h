@@ -18,22 +18,22 @@ enum cli_exit {
 };
 
 struct cli_option {
-    const char *name; /* long, without dashes */
-    char        letter; /* 0: none */
-    const char *arg;    /* metavariable; NULL: a switch */
+    const char *name;     /* long, without dashes */
+    char letter;          /* 0: none */
+    const char *arg;      /* metavariable; NULL: a switch */
     const char *fallback; /* default shown in help and used; NULL: none */
     const char *help;
-    bool        is_config; /* may stand in the environment and the INI file, too */
+    bool is_config; /* may stand in the environment and the INI file, too */
 };
 
 struct cli;
 struct cli_command {
-    const char              *name; /* "serve", "topic create" */
-    const char              *summary;
-    const char              *arguments; /* after the options in the usage line, e.g. "TOPIC" */
-    const struct cli_option *options;   /* ends with name NULL; besides the global ones */
-    const char              *details;   /* paragraphs for help; may be NULL */
-    const char              *examples;
+    const char *name; /* "serve", "topic create" */
+    const char *summary;
+    const char *arguments;            /* after the options in the usage line, e.g. "TOPIC" */
+    const struct cli_option *options; /* ends with name NULL; besides the global ones */
+    const char *details;              /* paragraphs for help; may be NULL */
+    const char *examples;
     int (*run)(struct cli *c);
     int min_args, max_args; /* positional arguments */
 };
@@ -41,16 +41,17 @@ struct cli_command {
 extern const struct cli_command cli_commands[];
 
 /* ---- what a command may ask ---- */
-const char *cli_get(struct cli *c, const char *option); /* NULL: not given and no default. Must be an option of the command */
-bool        cli_has(struct cli *c, const char *option); /* a switch, or given explicitly */
-int         cli_n_args(struct cli *c);
+const char *cli_get(struct cli *c,
+                    const char *option);         /* NULL: not given and no default. Must be an option of the command */
+bool cli_has(struct cli *c, const char *option); /* a switch, or given explicitly */
+int cli_n_args(struct cli *c);
 const char *cli_arg(struct cli *c, int i); /* positional; NULL beyond */
-bool        cli_json(struct cli *c);       /* --json */
+bool cli_json(struct cli *c);              /* --json */
 
 /* Typed; a malformed value is reported and ends the program with EXIT_USAGE. */
-int64_t  cli_get_int(struct cli *c, const char *option, int64_t min, int64_t max);
-uint64_t cli_get_size(struct cli *c, const char *option);        /* "64MiB" */
-int64_t  cli_get_duration_ms(struct cli *c, const char *option); /* "7d"; "none" or "-1": -1 */
+int64_t cli_get_int(struct cli *c, const char *option, int64_t min, int64_t max);
+uint64_t cli_get_size(struct cli *c, const char *option);       /* "64MiB" */
+int64_t cli_get_duration_ms(struct cli *c, const char *option); /* "7d"; "none" or "-1": -1 */
 /* "HOST:PORT" (host may be [v6]); "off": *on = false. */
 void cli_get_address(struct cli *c, const char *option, struct net_address *out, bool *on);
 

@@ -11,16 +11,17 @@
 #include "base/text.h"
 
 struct local_server {
-    struct server     *server;
-    struct os_thread  *thread;
+    struct server *server;
+    struct os_thread *thread;
     struct net_address kafka;
     /* Protects `ready`: the starting thread waits for the server's loop to say it. */
     pthread_mutex_t lock;
-    pthread_cond_t  said;
-    bool            ready;
+    pthread_cond_t said;
+    bool ready;
 };
 
-static void on_ready(void *arg, const struct server_options *o, const struct net_address *kafka, const struct net_address *http)
+static void on_ready(void *arg, const struct server_options *o, const struct net_address *kafka,
+                     const struct net_address *http)
 {
     struct local_server *l = arg;
     (void)o;
@@ -35,16 +36,21 @@ static void on_ready(void *arg, const struct server_options *o, const struct net
 static void run(void *arg)
 {
     struct local_server *l = arg;
-    enum err_code        rc = server_run(l->server, NULL);
+    enum err_code rc = server_run(l->server, NULL);
     check(rc == ERR_NONE);
 }
 
-enum err_code local_server_start(struct local_server **out, const char *data_dir, struct net_address *kafka, struct err *e)
+enum err_code local_server_start(struct local_server **out, const char *data_dir, struct net_address *kafka,
+                                 struct err *e)
 {
-    struct local_server  *l = calloc(1, sizeof *l);
+    struct local_server *l = calloc(1, sizeof *l);
     struct server_options o = {.broker = {.data_dir = data_dir, .group_initial_delay_ms = -1, .retention_ms = -1},
-                               .kafka_on = true, .log_level = DIAG_WARN, .no_signals = true, .ready = on_ready, .ready_arg = l};
-    enum err_code         rc;
+                               .kafka_on = true,
+                               .log_level = DIAG_WARN,
+                               .no_signals = true,
+                               .ready = on_ready,
+                               .ready_arg = l};
+    enum err_code rc;
     *out = NULL;
     if (l == NULL) return err_set(e, ERR_MEMORY, "opening %s: out of memory", data_dir);
     snprintf(o.kafka.host, sizeof o.kafka.host, "127.0.0.1");
@@ -78,9 +84,9 @@ void local_server_stop(struct local_server *l)
 enum err_code client_open(struct client *c, struct cli *cli, struct err *e)
 {
     struct kclient_options o = {.bootstrap = cli_get(cli, "broker"), .client_id = "weir-cli"};
-    struct net_address     kafka;
-    char                   address[96];
-    enum err_code          rc = ERR_NONE;
+    struct net_address kafka;
+    char address[96];
+    enum err_code rc = ERR_NONE;
 
     memset(c, 0, sizeof *c);
     if (cli_get(cli, "data") != NULL) {
@@ -92,7 +98,8 @@ enum err_code client_open(struct client *c, struct cli *cli, struct err *e)
     rc = kclient_open(&c->k, &o, e);
     if (rc != ERR_NONE) {
         local_server_stop(c->local);
-        if (c->local == NULL) err_hint(e, "start one with `weir dev`, or name another with --broker, or open a directory with --data");
+        if (c->local == NULL)
+            err_hint(e, "start one with `weir dev`, or name another with --broker, or open a directory with --data");
         return rc;
     }
     arena_init(&c->arena, 0);
@@ -131,8 +138,10 @@ static void put_name(struct buf *out, const char *name)
 void json_member(struct buf *out, const char *name, struct bytes value)
 {
     put_name(out, name);
-    if (bytes_is_null(value)) buf_put_str(out, "null");
-    else text_put_json_string(out, value);
+    if (bytes_is_null(value))
+        buf_put_str(out, "null");
+    else
+        text_put_json_string(out, value);
 }
 
 void json_member_i64(struct buf *out, const char *name, int64_t value)

@@ -10,18 +10,19 @@
 
 struct local_server;
 /* Starts a server over `data_dir` on a thread; *kafka is where it listens. */
-MUST_USE enum err_code local_server_start(struct local_server **out, const char *data_dir, struct net_address *kafka, struct err *e);
+MUST_USE enum err_code local_server_start(struct local_server **out, const char *data_dir, struct net_address *kafka,
+                                          struct err *e);
 /* Stops it cleanly and waits. NULL is harmless. */
 void local_server_stop(struct local_server *l);
 
 struct client {
-    struct kclient      *k;
+    struct kclient *k;
     struct local_server *local; /* with --data */
-    struct arena         arena;
+    struct arena arena;
 };
 /* On failure nothing is left open. */
 MUST_USE enum err_code client_open(struct client *c, struct cli *cli, struct err *e);
-void                   client_close(struct client *c);
+void client_close(struct client *c);
 
 /* A time as users write it: ms since 1970, an ISO date or date-time (UTC), or an age like -10m. False: none of these. */
 bool client_parse_time(struct bytes text, int64_t now_ms, int64_t *ms);

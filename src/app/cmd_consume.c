@@ -7,28 +7,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/cli.h"
+#include "app/app_int.h"
 #include "app/client.h"
 #include "base/text.h"
 
 #define POLL_MS 500
 
-enum bound_kind { BOUND_NONE, BOUND_START, BOUND_END, BOUND_OFFSET, BOUND_AFTER_START, BOUND_BEFORE_END, BOUND_TIME };
-struct bound {
-    enum bound_kind kind;
-    int64_t         value;
-};
-
 struct consume {
-    struct cli            *cli;
-    struct client          client;
+    struct cli *cli;
+    struct client client;
     struct kclient_cursor *cursors;
-    int64_t               *ends; /* per cursor: first offset not wanted; INT64_MAX: none */
-    int                    n_cursors;
-    int64_t                left; /* records still wanted; -1: no bound */
-    const char            *format;
-    struct buf             out;
-    bool                   json, write_failed;
+    int64_t *ends; /* per cursor: first offset not wanted; INT64_MAX: none */
+    int n_cursors;
+    int64_t left; /* records still wanted; -1: no bound */
+    const char *format;
+    struct buf out;
+    bool json, write_failed;
 };
 
 static struct kclient *interrupted_client; /* for the signal handler, which has no argument */
@@ -47,8 +41,10 @@ static bool parse_bound(struct bytes t, bool is_time, int64_t now_ms, struct bou
         out->kind = BOUND_TIME;
         return client_parse_time(t, now_ms, &out->value);
     }
-    if (bytes_equal_str(t, "start")) out->kind = BOUND_START;
-    else if (bytes_equal_str(t, "end")) out->kind = BOUND_END;
+    if (bytes_equal_str(t, "start"))
+        out->kind = BOUND_START;
+    else if (bytes_equal_str(t, "end"))
+        out->kind = BOUND_END;
     else if (t.len > 1 && (t.ptr[0] == '+' || t.ptr[0] == '-')) {
         out->kind = t.ptr[0] == '+' ? BOUND_AFTER_START : BOUND_BEFORE_END;
         return text_parse_i64(bytes_slice(t, 1, t.len - 1), &out->value) && out->value >= 0;
@@ -60,9 +56,9 @@ static bool parse_bound(struct bytes t, bool is_time, int64_t now_ms, struct bou
 }
 
 /* Where FROM ends in FROM:TO. Times hold colons themselves (12:30), so every place is tried, the last first. */
-static bool parse_range(const char *text, int64_t now_ms, struct bound *from, struct bound *to)
+bool consume_parse_range(const char *text, int64_t now_ms, struct bound *from, struct bound *to)
 {
-    bool         is_time = text[0] == '@';
+    bool is_time = text[0] == '@';
     struct bytes t = bytes_str(text + (is_time ? 1 : 0));
     to->kind = BOUND_NONE;
     if (t.len == 0) return false;
@@ -71,14 +67,16 @@ static bool parse_range(const char *text, int64_t now_ms, struct bound *from, st
         struct bytes left = bytes_slice(t, 0, i - 1), right = bytes_slice(t, i, t.len - i);
         if (t.ptr[i - 1] != ':') continue;
         if (right.len > 0 && right.ptr[0] == '@') right = bytes_slice(right, 1, right.len - 1);
-        if (parse_bound(left, is_time, now_ms, from) && (right.len == 0 || parse_bound(right, is_time, now_ms, to))) return true;
+        if (parse_bound(left, is_time, now_ms, from) && (right.len == 0 || parse_bound(right, is_time, now_ms, to)))
+            return true;
     }
     return false;
 }
 
-static enum err_code resolve(struct consume *c, struct kclient_cursor *k, const struct bound *b, int64_t *out, struct err *e)
+static enum err_code resolve(struct consume *c, struct kclient_cursor *k, const struct bound *b, int64_t *out,
+                             struct err *e)
 {
-    int64_t       start = 0, end = 0;
+    int64_t start = 0, end = 0;
     enum err_code rc;
     if (b->kind == BOUND_OFFSET) {
         *out = b->value;
@@ -86,7 +84,8 @@ static enum err_code resolve(struct consume *c, struct kclient_cursor *k, const 
     }
     if (b->kind == BOUND_TIME) {
         rc = kclient_offset(c->client.k, k->topic, k->partition, b->value, out, NULL, e);
-        if (rc == ERR_NONE && *out < 0) rc = kclient_offset(c->client.k, k->topic, k->partition, KCLIENT_LATEST, out, NULL, e);
+        if (rc == ERR_NONE && *out < 0)
+            rc = kclient_offset(c->client.k, k->topic, k->partition, KCLIENT_LATEST, out, NULL, e);
         return rc;
     }
     rc = kclient_offset(c->client.k, k->topic, k->partition, KCLIENT_EARLIEST, &start, NULL, e);
@@ -108,9 +107,9 @@ static void put_text_value(struct buf *out, struct bytes v)
 
 static void put_headers(struct buf *out, const struct record *r)
 {
-    struct bytes         rest = r->headers;
+    struct bytes rest = r->headers;
     struct record_header h;
-    bool                 first = true;
+    bool first = true;
     while (record_header_next(&rest, &h)) {
         if (!first) buf_put_u8(out, ',');
         first = false;
@@ -122,11 +121,16 @@ static void put_headers(struct buf *out, const struct record *r)
 
 static void put_escape(struct buf *out, char c)
 {
-    if (c == 'n') buf_put_u8(out, '\n');
-    else if (c == 't') buf_put_u8(out, '\t');
-    else if (c == 'r') buf_put_u8(out, '\r');
-    else if (c == '0') buf_put_u8(out, 0);
-    else buf_put_u8(out, (uint8_t)c);
+    if (c == 'n')
+        buf_put_u8(out, '\n');
+    else if (c == 't')
+        buf_put_u8(out, '\t');
+    else if (c == 'r')
+        buf_put_u8(out, '\r');
+    else if (c == '0')
+        buf_put_u8(out, 0);
+    else
+        buf_put_u8(out, (uint8_t)c);
 }
 
 static void put_formatted(struct consume *c, struct bytes topic, int32_t partition, const struct record *r)
@@ -157,17 +161,19 @@ static void put_formatted(struct consume *c, struct bytes topic, int32_t partiti
 
 static void put_json(struct consume *c, struct bytes topic, int32_t partition, const struct record *r)
 {
-    struct bytes         rest = r->headers;
+    struct bytes rest = r->headers;
     struct record_header h;
-    struct buf          *out = &c->out;
-    bool                 first = true;
+    struct buf *out = &c->out;
+    bool first = true;
     buf_put_u8(out, '{');
     buf_put_str(out, "\"topic\":");
     text_put_json_string(out, topic);
-    buf_printf(out, ",\"partition\":%d,\"offset\":%lld,\"timestamp\":%lld,\"key\":", (int)partition, (long long)r->offset,
-               (long long)r->timestamp);
-    if (bytes_is_null(r->key)) buf_put_str(out, "null");
-    else text_put_json_string(out, r->key);
+    buf_printf(out, ",\"partition\":%d,\"offset\":%lld,\"timestamp\":%lld,\"key\":", (int)partition,
+               (long long)r->offset, (long long)r->timestamp);
+    if (bytes_is_null(r->key))
+        buf_put_str(out, "null");
+    else
+        text_put_json_string(out, r->key);
     json_member(out, "value", r->value);
     buf_put_str(out, ",\"headers\":{");
     while (record_header_next(&rest, &h)) {
@@ -175,8 +181,10 @@ static void put_json(struct consume *c, struct bytes topic, int32_t partition, c
         first = false;
         text_put_json_string(out, h.key);
         buf_put_u8(out, ':');
-        if (bytes_is_null(h.value)) buf_put_str(out, "null");
-        else text_put_json_string(out, h.value);
+        if (bytes_is_null(h.value))
+            buf_put_str(out, "null");
+        else
+            text_put_json_string(out, h.value);
     }
     buf_put_str(out, "}}\n");
 }
@@ -188,8 +196,10 @@ static bool on_record(void *arg, struct bytes topic, int32_t partition, const st
         if (c->cursors[i].partition == partition && r->offset >= c->ends[i]) return true; /* past the range: dropped */
     }
     buf_clear(&c->out);
-    if (c->json) put_json(c, topic, partition, r);
-    else put_formatted(c, topic, partition, r);
+    if (c->json)
+        put_json(c, topic, partition, r);
+    else
+        put_formatted(c, topic, partition, r);
     if (fwrite(c->out.ptr, 1, c->out.len, stdout) != c->out.len) c->write_failed = true;
     if (c->left > 0) c->left--;
     return c->left != 0 && !c->write_failed;
@@ -200,17 +210,19 @@ static bool on_record(void *arg, struct bytes topic, int32_t partition, const st
 static enum err_code open_cursors(struct consume *c, struct err *e)
 {
     struct kclient_topic t;
-    struct bytes         topic = bytes_str(cli_arg(c->cli, 0));
-    int32_t              only = (int32_t)cli_get_int(c->cli, "partition", -1, INT32_MAX);
-    enum err_code        rc = kclient_topic(c->client.k, topic, false, &c->client.arena, &t, e);
+    struct bytes topic = bytes_str(cli_arg(c->cli, 0));
+    int32_t only = (int32_t)cli_get_int(c->cli, "partition", -1, INT32_MAX);
+    enum err_code rc = kclient_topic(c->client.k, topic, false, &c->client.arena, &t, e);
     if (rc != ERR_NONE) return rc;
     if (only >= t.n_partitions)
-        return err_set(e, ERR_NOT_FOUND, "topic %s has %d partition(s), there is no %d", cli_arg(c->cli, 0), t.n_partitions, (int)only);
+        return err_set(e, ERR_NOT_FOUND, "topic %s has %d partition(s), there is no %d", cli_arg(c->cli, 0),
+                       t.n_partitions, (int)only);
     c->cursors = arena_array(&c->client.arena, (size_t)t.n_partitions, sizeof *c->cursors);
     c->ends = arena_array(&c->client.arena, (size_t)t.n_partitions, sizeof *c->ends);
     for (int i = 0; i < t.n_partitions; i++) {
         if (only >= 0 && t.partitions[i].index != only) continue;
-        c->cursors[c->n_cursors] = (struct kclient_cursor){.topic = topic, .partition = t.partitions[i].index, .high_watermark = -1};
+        c->cursors[c->n_cursors] =
+            (struct kclient_cursor){.topic = topic, .partition = t.partitions[i].index, .high_watermark = -1};
         c->ends[c->n_cursors++] = INT64_MAX;
     }
     return ERR_NONE;
@@ -219,11 +231,13 @@ static enum err_code open_cursors(struct consume *c, struct err *e)
 static enum err_code resolve_all(struct consume *c, const struct bound *from, const struct bound *to, struct err *e)
 {
     static const struct bound end = {BOUND_END, 0};
-    enum err_code             rc = ERR_NONE;
+    enum err_code rc = ERR_NONE;
     for (int i = 0; rc == ERR_NONE && i < c->n_cursors; i++) {
         rc = resolve(c, &c->cursors[i], from, &c->cursors[i].offset, e);
-        if (rc == ERR_NONE && to->kind != BOUND_NONE) rc = resolve(c, &c->cursors[i], to, &c->ends[i], e);
-        else if (rc == ERR_NONE && cli_has(c->cli, "exit")) rc = resolve(c, &c->cursors[i], &end, &c->ends[i], e);
+        if (rc == ERR_NONE && to->kind != BOUND_NONE)
+            rc = resolve(c, &c->cursors[i], to, &c->ends[i], e);
+        else if (rc == ERR_NONE && cli_has(c->cli, "exit"))
+            rc = resolve(c, &c->cursors[i], &end, &c->ends[i], e);
     }
     return rc;
 }
@@ -231,7 +245,7 @@ static enum err_code resolve_all(struct consume *c, const struct bound *from, co
 static enum err_code read_range(struct consume *c, struct err *e)
 {
     while (c->left != 0 && !c->write_failed) {
-        int           open = 0;
+        int open = 0;
         enum err_code rc;
         for (int i = 0; i < c->n_cursors; i++) {
             c->cursors[i].is_paused = c->cursors[i].offset >= c->ends[i];
@@ -252,14 +266,17 @@ static enum err_code read_range(struct consume *c, struct err *e)
 
 static enum err_code read_group(struct consume *c, struct err *e)
 {
-    struct bytes                  topic = bytes_str(cli_arg(c->cli, 0));
-    struct kclient_member_options o = {.group_id = bytes_str(cli_get(c->cli, "group")), .instance_id = BYTES_NULL, .topics = &topic,
+    struct bytes topic = bytes_str(cli_arg(c->cli, 0));
+    struct kclient_member_options o = {.group_id = bytes_str(cli_get(c->cli, "group")),
+                                       .instance_id = BYTES_NULL,
+                                       .topics = &topic,
                                        .n_topics = 1,
-                                       .start = strcmp(cli_get(c->cli, "offset"), "end") == 0 ? KCLIENT_LATEST : KCLIENT_EARLIEST};
-    struct kclient_member        *m = NULL;
-    uint64_t                      n;
-    int                           quiet = 0;
-    enum err_code                 rc = kclient_member_open(&m, c->client.k, &o, e);
+                                       .start = strcmp(cli_get(c->cli, "offset"), "end") == 0 ? KCLIENT_LATEST
+                                                                                              : KCLIENT_EARLIEST};
+    struct kclient_member *m = NULL;
+    uint64_t n;
+    int quiet = 0;
+    enum err_code rc = kclient_member_open(&m, c->client.k, &o, e);
     while (rc == ERR_NONE && c->left != 0 && !c->write_failed) {
         int n_assigned = 0;
         rc = kclient_member_poll(m, POLL_MS, on_record, c, &n, e);
@@ -278,14 +295,14 @@ static enum err_code read_group(struct consume *c, struct err *e)
 int cmd_consume(struct cli *cli)
 {
     struct consume c = {.cli = cli, .format = cli_get(cli, "format"), .json = cli_json(cli)};
-    struct bound   from, to;
-    struct err     e = {0};
-    enum err_code  rc;
-    bool           in_group = cli_get(cli, "group") != NULL;
+    struct bound from, to;
+    struct err e = {0};
+    enum err_code rc;
+    bool in_group = cli_get(cli, "group") != NULL;
 
     c.left = cli_get_int(cli, "num", 0, INT64_MAX);
     if (c.left == 0) c.left = -1;
-    if (!parse_range(cli_get(cli, "offset"), os_clock()->wall_ms(os_clock()), &from, &to))
+    if (!consume_parse_range(cli_get(cli, "offset"), os_clock()->wall_ms(os_clock()), &from, &to))
         return cli_usage_error(cli, "--offset: \"%s\" is not a range", cli_get(cli, "offset"));
     if (client_open(&c.client, cli, &e) != ERR_NONE) return cli_fail(cli, &e);
     buf_init(&c.out, 0);

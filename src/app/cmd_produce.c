@@ -13,13 +13,13 @@
 #define HEADERS_MAX 64
 
 struct produce {
-    struct cli              *cli;
+    struct cli *cli;
     struct kclient_producer *producer;
-    struct bytes             topic, key, delimiter;
-    struct record_header     header;
-    bool                     has_header, null_empty, json;
-    int32_t                  partition;
-    int64_t                  timestamp, line, n_records;
+    struct bytes topic, key, delimiter;
+    struct record_header header;
+    bool has_header, null_empty, json;
+    int32_t partition;
+    int64_t timestamp, line, n_records;
 };
 
 static enum err_code send_line(struct produce *p, struct bytes line, struct err *e)
@@ -28,13 +28,14 @@ static enum err_code send_line(struct produce *p, struct bytes line, struct err 
     if (!bytes_is_null(p->delimiter)) {
         const uint8_t *at = memmem(line.ptr, line.len, p->delimiter.ptr, p->delimiter.len);
         if (at == NULL)
-            return err_set(e, ERR_INVALID, "line %lld has no key delimiter \"%.*s\"", (long long)p->line, BYTES_ARG(p->delimiter));
+            return err_set(e, ERR_INVALID, "line %lld has no key delimiter \"%.*s\"", (long long)p->line,
+                           BYTES_ARG(p->delimiter));
         key = bytes_slice(line, 0, (size_t)(at - line.ptr));
         value = bytes_slice(line, key.len + p->delimiter.len, line.len - key.len - p->delimiter.len);
     }
     if (p->null_empty && value.len == 0) value = BYTES_NULL;
-    return kclient_produce(p->producer, p->topic, p->partition, p->timestamp, key, value, p->has_header ? &p->header : NULL,
-                           p->has_header ? 1 : 0, e);
+    return kclient_produce(p->producer, p->topic, p->partition, p->timestamp, key, value,
+                           p->has_header ? &p->header : NULL, p->has_header ? 1 : 0, e);
 }
 
 /* A member that may be text, null or any other JSON value (taken as its JSON text, to be freed). */
@@ -51,18 +52,19 @@ static struct bytes member_bytes(json_t *o, const char *name, char **owned)
 static enum err_code send_json(struct produce *p, struct bytes line, struct err *e)
 {
     struct record_header headers[HEADERS_MAX];
-    json_error_t         je;
-    json_t              *o = json_loadb((const char *)line.ptr, line.len, JSON_REJECT_DUPLICATES, &je), *h, *t, *part, *v;
-    char                *key_owned, *value_owned;
-    struct bytes         key, value;
-    const char          *name;
-    int32_t              n = 0, partition = p->partition;
-    int64_t              timestamp = p->timestamp;
-    enum err_code        rc;
+    json_error_t je;
+    json_t *o = json_loadb((const char *)line.ptr, line.len, JSON_REJECT_DUPLICATES, &je), *h, *t, *part, *v;
+    char *key_owned, *value_owned;
+    struct bytes key, value;
+    const char *name;
+    int32_t n = 0, partition = p->partition;
+    int64_t timestamp = p->timestamp;
+    enum err_code rc;
 
     if (!json_is_object(o)) {
         json_decref(o);
-        return err_set(e, ERR_INVALID, "line %lld is not a JSON object%s%s", (long long)p->line, o ? "" : ": ", o ? "" : je.text);
+        return err_set(e, ERR_INVALID, "line %lld is not a JSON object%s%s", (long long)p->line, o ? "" : ": ",
+                       o ? "" : je.text);
     }
     key = member_bytes(o, "key", &key_owned);
     value = member_bytes(o, "value", &value_owned);
@@ -87,9 +89,9 @@ static enum err_code send_json(struct produce *p, struct bytes line, struct err 
 
 static enum err_code send_all(struct produce *p, struct err *e)
 {
-    char         *line = NULL;
-    size_t        cap = 0;
-    ssize_t       len;
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t len;
     enum err_code rc = ERR_NONE;
     while (rc == ERR_NONE && (len = getline(&line, &cap, stdin)) >= 0) {
         if (len > 0 && line[len - 1] == '\n') len--;
@@ -106,7 +108,8 @@ static enum err_code send_all(struct produce *p, struct err *e)
 static int read_options(struct produce *p, struct kclient_producer_options *o)
 {
     struct cli *cli = p->cli;
-    const char *header = cli_get(cli, "header"), *equals = header ? strchr(header, '=') : NULL, *input = cli_get(cli, "input");
+    const char *header = cli_get(cli, "header"), *equals = header ? strchr(header, '=') : NULL,
+               *input = cli_get(cli, "input");
     p->topic = bytes_str(cli_arg(cli, 0));
     p->key = cli_get(cli, "key") ? bytes_str(cli_get(cli, "key")) : BYTES_NULL;
     p->delimiter = cli_get(cli, "key-delimiter") ? bytes_str(cli_get(cli, "key-delimiter")) : BYTES_NULL;
@@ -119,22 +122,24 @@ static int read_options(struct produce *p, struct kclient_producer_options *o)
         p->has_header = true;
     }
     if (!codec_parse(cli_get(cli, "compression"), &o->codec))
-        return cli_usage_error(cli, "--compression: \"%s\" is not one of none, gzip, snappy, lz4, zstd", cli_get(cli, "compression"));
+        return cli_usage_error(cli, "--compression: \"%s\" is not one of none, gzip, snappy, lz4, zstd",
+                               cli_get(cli, "compression"));
     p->json = strcmp(input, "json") == 0;
-    if (!p->json && strcmp(input, "lines") != 0) return cli_usage_error(cli, "--input: \"%s\" is not lines or json", input);
+    if (!p->json && strcmp(input, "lines") != 0)
+        return cli_usage_error(cli, "--input: \"%s\" is not lines or json", input);
     if (p->delimiter.ptr != NULL && p->delimiter.len == 0) return cli_usage_error(cli, "--key-delimiter is empty");
     return 0;
 }
 
 int cmd_produce(struct cli *cli)
 {
-    struct produce                  p = {.cli = cli};
+    struct produce p = {.cli = cli};
     struct kclient_producer_options o = {0};
-    struct client                   c;
-    struct kclient_topic            t;
-    struct err                      e = {0};
-    enum err_code                   rc;
-    int                             usage = read_options(&p, &o);
+    struct client c;
+    struct kclient_topic t;
+    struct err e = {0};
+    enum err_code rc;
+    int usage = read_options(&p, &o);
 
     if (usage != 0) return usage;
     if (client_open(&c, cli, &e) != ERR_NONE) return cli_fail(cli, &e);

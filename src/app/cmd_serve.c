@@ -16,7 +16,8 @@ static void put_address(char *out, size_t cap, const struct net_address *a)
     snprintf(out, cap, strchr(a->host, ':') ? "[%s]:%u" : "%s:%u", a->host, (unsigned)a->port);
 }
 
-static void on_ready(void *arg, const struct server_options *o, const struct net_address *kafka, const struct net_address *http)
+static void on_ready(void *arg, const struct server_options *o, const struct net_address *kafka,
+                     const struct net_address *http)
 {
     char k[96], h[96];
     (void)arg;
@@ -34,7 +35,8 @@ static void on_ready(void *arg, const struct server_options *o, const struct net
     fflush(stdout);
 }
 
-static void on_dev_ready(void *arg, const struct server_options *o, const struct net_address *kafka, const struct net_address *http)
+static void on_dev_ready(void *arg, const struct server_options *o, const struct net_address *kafka,
+                         const struct net_address *http)
 {
     char k[96], h[96];
     on_ready(arg, o, kafka, http);
@@ -65,8 +67,8 @@ static enum err_code read_durability(struct cli *c, struct broker_options *o, st
         o->durability = DURABILITY_OS;
         return ERR_NONE;
     }
-    if (strncmp(v, "interval:", 9) == 0 && text_parse_duration_ms(bytes_str(v + 9), &o->interval_ms) && o->interval_ms > 0 &&
-        o->interval_ms <= 60000) {
+    if (strncmp(v, "interval:", 9) == 0 && text_parse_duration_ms(bytes_str(v + 9), &o->interval_ms) &&
+        o->interval_ms > 0 && o->interval_ms <= 60000) {
         o->durability = DURABILITY_INTERVAL;
         return ERR_NONE;
     }
@@ -80,8 +82,17 @@ static enum diag_level read_log_level(struct cli *c, struct err *e, enum err_cod
     for (int i = 0; i < 4; i++) {
         if (strcmp(cli_get(c, "log-level"), names[i]) == 0) return (enum diag_level)i;
     }
-    *rc = err_set(e, ERR_INVALID, "--log-level: \"%s\" is not one of error, warn, info, debug", cli_get(c, "log-level"));
+    *rc =
+        err_set(e, ERR_INVALID, "--log-level: \"%s\" is not one of error, warn, info, debug", cli_get(c, "log-level"));
     return DIAG_INFO;
+}
+
+static enum err_code read_auto_create(struct cli *c, struct broker_options *o, struct err *e)
+{
+    const char *v = cli_get(c, "auto-create");
+    o->no_auto_create = strcmp(v, "off") == 0;
+    if (o->no_auto_create || strcmp(v, "on") == 0) return ERR_NONE;
+    return err_set(e, ERR_INVALID, "--auto-create: \"%s\" is not on or off", v);
 }
 
 static enum err_code read_off_only(struct cli *c, const char *option, struct err *e)
@@ -93,14 +104,14 @@ static enum err_code read_off_only(struct cli *c, const char *option, struct err
 static enum err_code read_options(struct cli *c, struct server_options *o, struct err *e)
 {
     enum err_code rc = read_durability(c, &o->broker, e);
-    bool          advertise;
+    bool advertise;
 
     o->broker.data_dir = cli_get(c, "data");
     o->broker.default_partitions = (int32_t)cli_get_int(c, "partitions", 1, LIMIT_PARTITIONS_PER_TOPIC_MAX);
-    o->broker.no_auto_create = strcmp(cli_get(c, "auto-create"), "off") == 0;
     o->broker.segment_bytes = cli_get_size(c, "segment-bytes");
     o->broker.retention_ms = cli_get_duration_ms(c, "retention");
-    o->broker.retention_bytes = strcmp(cli_get(c, "retention-bytes"), "none") == 0 ? -1 : (int64_t)cli_get_size(c, "retention-bytes");
+    o->broker.retention_bytes =
+        strcmp(cli_get(c, "retention-bytes"), "none") == 0 ? -1 : (int64_t)cli_get_size(c, "retention-bytes");
     o->broker.batch_bytes_max = (uint32_t)cli_get_size(c, "max-message-bytes");
     o->broker.group_initial_delay_ms = cli_get_duration_ms(c, "group-initial-delay");
     if (o->broker.group_initial_delay_ms == 0) o->broker.group_initial_delay_ms = -1;
@@ -110,12 +121,15 @@ static enum err_code read_options(struct cli *c, struct server_options *o, struc
     if (rc == ERR_NONE) rc = read_off_only(c, "amqp", e);
     if (rc == ERR_NONE) rc = read_off_only(c, "registry", e);
     if (rc == ERR_NONE) rc = read_off_only(c, "kurrent", e);
+    if (rc == ERR_NONE) rc = read_auto_create(c, &o->broker, e);
     if (rc != ERR_NONE) return rc;
     o->log_level = read_log_level(c, e, &rc);
     if (rc != ERR_NONE) return rc;
     if (o->broker.segment_bytes < LIMIT_SEGMENT_BYTES_MIN || o->broker.segment_bytes > LIMIT_SEGMENT_BYTES_MAX)
-        return err_set(e, ERR_INVALID, "--segment-bytes must be from %u to %u", LIMIT_SEGMENT_BYTES_MIN, LIMIT_SEGMENT_BYTES_MAX);
-    if (((o->kafka_on && !is_loopback(&o->kafka)) || (o->http_on && !is_loopback(&o->http))) && !cli_has(c, "insecure-i-know")) {
+        return err_set(e, ERR_INVALID, "--segment-bytes must be from %u to %u", LIMIT_SEGMENT_BYTES_MIN,
+                       LIMIT_SEGMENT_BYTES_MAX);
+    if (((o->kafka_on && !is_loopback(&o->kafka)) || (o->http_on && !is_loopback(&o->http))) &&
+        !cli_has(c, "insecure-i-know")) {
         rc = err_set(e, ERR_INVALID, "this version has no users and no TLS, so it listens on loopback addresses only");
         err_hint(e, "use 127.0.0.1, or --insecure-i-know inside a container or a network that you trust");
         return rc;
@@ -125,9 +139,9 @@ static enum err_code read_options(struct cli *c, struct server_options *o, struc
 
 static int run_server(struct cli *c, struct server_options *o)
 {
-    struct err     e = {0};
+    struct err e = {0};
     struct server *s;
-    enum err_code  rc = server_create(&s, o, &e);
+    enum err_code rc = server_create(&s, o, &e);
     if (rc == ERR_NONE) rc = server_run(s, &e);
     return rc == ERR_NONE ? EXIT_OK : cli_fail(c, &e);
 }
@@ -135,7 +149,7 @@ static int run_server(struct cli *c, struct server_options *o)
 int cmd_serve(struct cli *c)
 {
     struct server_options o = {.ready = on_ready};
-    struct err            e = {0};
+    struct err e = {0};
     if (read_options(c, &o, &e) != ERR_NONE) return cli_fail(c, &e);
     return run_server(c, &o);
 }
@@ -143,8 +157,9 @@ int cmd_serve(struct cli *c)
 int cmd_dev(struct cli *c)
 {
     struct server_options o = {.ready = on_dev_ready};
-    struct err            e = {0};
+    struct err e = {0};
     if (read_options(c, &o, &e) != ERR_NONE) return cli_fail(c, &e);
-    if (!o.kafka_on || !o.http_on) return cli_usage_error(c, "weir dev has its doors on; use weir serve to turn one off");
+    if (!o.kafka_on || !o.http_on)
+        return cli_usage_error(c, "weir dev has its doors on; use weir serve to turn one off");
     return run_server(c, &o);
 }

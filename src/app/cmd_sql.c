@@ -5,7 +5,6 @@
  * up before the program ends. */
 #include <histedit.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,16 +18,16 @@
 #include "flow/sql/sql.h"
 
 struct sql_session {
-    struct cli      *cli;
-    const char      *url; /* NULL: embedded */
-    weir            *w;
+    struct cli *cli;
+    const char *url; /* NULL: embedded */
+    weir *w;
     struct sql_print print;
 };
 
 /* ---- embedded ---- */
 
 struct embedded_sink {
-    struct sql_sink   sink;
+    struct sql_sink sink;
     struct sql_print *print;
 };
 
@@ -54,7 +53,15 @@ static void on_message(struct sql_sink *sink, const char *text)
 
 static void on_done(struct sql_sink *sink, const struct sql_error *e, struct bytes rendered)
 {
-    if (e != NULL) sql_print_error(print_of(sink), bytes_str(err_name(e->err.code)), bytes_str(e->err.text), rendered);
+    struct sql_print_fault f;
+    if (e == NULL) return;
+    f = (struct sql_print_fault){
+        bytes_str(err_name(e->err.code)), bytes_str(e->err.text), bytes_str(e->err.hint), rendered, 0, 0};
+    if (e->position >= 0) {
+        f.line = e->line;
+        f.column = e->column;
+    }
+    sql_print_error(print_of(sink), &f);
 }
 
 static int run_embedded(struct sql_session *s, struct bytes text)
@@ -62,34 +69,30 @@ static int run_embedded(struct sql_session *s, struct bytes text)
     struct embedded_sink sink = {{on_columns, on_row, on_message, on_done, NULL}, &s->print};
     s->print.failed = false;
     if (!weir_run_script(s->w, text, &sink.sink))
-        sql_print_error(&s->print, BYTES_LIT("failed"), bytes_str(weir_errmsg(s->w)), BYTES_NULL);
+        sql_print_error(&s->print, &(struct sql_print_fault){BYTES_LIT("failed"), bytes_str(weir_errmsg(s->w)),
+                                                             BYTES_NULL, BYTES_NULL, 0, 0});
     return s->print.failed ? EXIT_FAILED : EXIT_OK;
 }
 
 /* ---- server ---- */
 
-static void on_interrupt(int signo)
-{
-    (void)signo;
-    http_interrupt();
-}
-
 static bool on_line(void *arg, struct bytes line)
 {
     struct sql_session *s = arg;
-    sql_print_event(&s->print, line);
+    if (bytes_is_null(line))
+        fflush(stdout);
+    else
+        sql_print_event(&s->print, line);
     return !s->print.write_failed;
 }
 
 static int run_server(struct sql_session *s, struct bytes text)
 {
-    struct err    e = {0};
-    int           status;
+    struct err e = {0};
+    int status;
     enum err_code rc;
-    void (*old)(int) = signal(SIGINT, on_interrupt);
     s->print.failed = false;
     rc = http_post(s->url, "/v1/sql?format=events", "text/plain; charset=utf-8", text, &status, on_line, s, &e);
-    signal(SIGINT, old);
     sql_print_end(&s->print);
     if (rc == ERR_CANCELLED) return EXIT_OK;
     if (rc == ERR_CLOSED && status == 0)
@@ -101,7 +104,8 @@ static int run_server(struct sql_session *s, struct bytes text)
 static int run_text(struct sql_session *s, struct bytes text)
 {
     int rc;
-    if (text.len > LIMIT_SQL_BYTES_MAX) return cli_usage_error(s->cli, "the SQL text is longer than %u bytes", LIMIT_SQL_BYTES_MAX);
+    if (text.len > LIMIT_SQL_BYTES_MAX)
+        return cli_usage_error(s->cli, "the SQL text is longer than %u bytes", LIMIT_SQL_BYTES_MAX);
     rc = s->w != NULL ? run_embedded(s, text) : run_server(s, text);
     sql_print_end(&s->print);
     fflush(stdout);
@@ -112,11 +116,11 @@ static int run_text(struct sql_session *s, struct bytes text)
 
 static int run_file(struct sql_session *s, const char *path)
 {
-    FILE      *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
     struct buf text;
-    size_t     n;
-    char       part[16384];
-    int        rc;
+    size_t n;
+    char part[16384];
+    int rc;
     if (f == NULL) return cli_usage_error(s->cli, "the file %s cannot be read", path);
     buf_init(&text, 0);
     while ((n = fread(part, 1, sizeof part, f)) > 0 && text.len <= LIMIT_SQL_BYTES_MAX)
@@ -152,18 +156,23 @@ static bool shell_command(struct sql_session *s, char *line)
 {
     line[strcspn(line, "\r\n")] = 0;
     if (strcmp(line, ".quit") == 0 || strcmp(line, ".exit") == 0) return false;
-    if (strcmp(line, ".help") == 0) shell_help();
-    else if (strcmp(line, ".mode json") == 0) s->print.json = true;
-    else if (strcmp(line, ".mode table") == 0) s->print.json = false;
-    else if (strncmp(line, ".read ", 6) == 0) (void)run_file(s, line + 6);
-    else printf("there is no command %s; .help lists them\n", line);
+    if (strcmp(line, ".help") == 0)
+        shell_help();
+    else if (strcmp(line, ".mode json") == 0)
+        s->print.json = true;
+    else if (strcmp(line, ".mode table") == 0)
+        s->print.json = false;
+    else if (strncmp(line, ".read ", 6) == 0)
+        (void)run_file(s, line + 6);
+    else
+        printf("there is no command %s; .help lists them\n", line);
     return true;
 }
 
 static void run_statements(struct sql_session *s, struct buf *text)
 {
     for (;;) {
-        bool   blank;
+        bool blank;
         size_t n = sql_split(buf_bytes(text), &blank);
         if (n == 0) {
             if (blank) buf_clear(text);
@@ -177,13 +186,13 @@ static void run_statements(struct sql_session *s, struct buf *text)
 
 static int shell(struct sql_session *s)
 {
-    EditLine   *el = el_init("weir", stdin, stdout, stderr);
-    History    *past = history_init();
-    HistEvent   ev;
-    struct buf  text;
+    EditLine *el = el_init("weir", stdin, stdout, stderr);
+    History *past = history_init();
+    HistEvent ev;
+    struct buf text;
     const char *line, *home = getenv("HOME");
-    char        path[1024];
-    int         n;
+    char path[1024];
+    int n;
 
     if (el == NULL || past == NULL) return EXIT_FAILED;
     snprintf(path, sizeof path, "%s/.weir_history", home ? home : ".");
@@ -198,7 +207,7 @@ static int shell(struct sql_session *s)
     while ((line = el_gets(el, &n)) != NULL && n > 0) {
         if (text.len == 0 && line[0] == '.') {
             char *copy = strdup(line);
-            bool  stay = copy != NULL && shell_command(s, copy);
+            bool stay = copy != NULL && shell_command(s, copy);
             free(copy);
             if (!stay) break;
             continue;
@@ -218,10 +227,10 @@ static int shell(struct sql_session *s)
 
 int cmd_sql(struct cli *cli)
 {
-    struct sql_session  s = {.cli = cli, .url = cli_get(cli, "server")};
+    struct sql_session s = {.cli = cli, .url = cli_get(cli, "server")};
     struct weir_options o = {.size = sizeof o};
-    const char         *data = cli_get(cli, "data"), *text = cli_get(cli, "execute"), *file = cli_get(cli, "file");
-    int                 rc;
+    const char *data = cli_get(cli, "data"), *text = cli_get(cli, "execute"), *file = cli_get(cli, "file");
+    int rc;
 
     if (text != NULL && file != NULL) return cli_usage_error(cli, "-e and -f do not go together");
     sql_print_init(&s.print, cli_json(cli), isatty(1));
@@ -235,10 +244,14 @@ int cmd_sql(struct cli *cli)
             return cli_fail(cli, &e);
         }
     }
-    if (text != NULL) rc = run_text(&s, bytes_str(text));
-    else if (file != NULL) rc = run_file(&s, file);
-    else if (!isatty(0)) rc = run_file(&s, "-");
-    else rc = shell(&s);
+    if (text != NULL)
+        rc = run_text(&s, bytes_str(text));
+    else if (file != NULL)
+        rc = run_file(&s, file);
+    else if (!isatty(0))
+        rc = run_file(&s, "-");
+    else
+        rc = shell(&s);
     if (s.w != NULL && weir_run(s.w, -1) != WEIR_OK && rc == EXIT_OK) {
         fprintf(stderr, "weir: %s\n", weir_errmsg(s.w));
         rc = EXIT_FAILED;

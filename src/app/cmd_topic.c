@@ -22,12 +22,12 @@ static void say(struct cli *cli, const char *what, const char *topic)
 
 int cmd_topic_create(struct cli *cli)
 {
-    const char           *topic = cli_arg(cli, 0), *set = cli_get(cli, "set"), *equals = set ? strchr(set, '=') : NULL;
-    int32_t               partitions = (int32_t)cli_get_int(cli, "partitions", 1, LIMIT_PARTITIONS_PER_TOPIC_MAX);
+    const char *topic = cli_arg(cli, 0), *set = cli_get(cli, "set"), *equals = set ? strchr(set, '=') : NULL;
+    int32_t partitions = (int32_t)cli_get_int(cli, "partitions", 1, LIMIT_PARTITIONS_PER_TOPIC_MAX);
     struct kclient_config config = {0};
-    struct client         c;
-    struct err            e = {0};
-    enum err_code         rc;
+    struct client c;
+    struct err e = {0};
+    enum err_code rc;
 
     if (set != NULL && equals == NULL) return cli_usage_error(cli, "--set needs KEY=VALUE, got \"%s\"", set);
     if (set != NULL) {
@@ -45,7 +45,7 @@ int cmd_topic_create(struct cli *cli)
 int cmd_topic_delete(struct cli *cli)
 {
     struct client c;
-    struct err    e = {0};
+    struct err e = {0};
     enum err_code rc;
     if (client_open(&c, cli, &e) != ERR_NONE) return cli_fail(cli, &e);
     rc = kclient_topic_delete(c.k, bytes_str(cli_arg(cli, 0)), &e);
@@ -58,11 +58,11 @@ int cmd_topic_delete(struct cli *cli)
 int cmd_topic_list(struct cli *cli)
 {
     struct kclient_topic *topics;
-    struct client         c;
-    struct err            e = {0};
-    struct buf            b;
-    int                   n = 0;
-    enum err_code         rc;
+    struct client c;
+    struct err e = {0};
+    struct buf b;
+    int n = 0;
+    enum err_code rc;
 
     if (client_open(&c, cli, &e) != ERR_NONE) return cli_fail(cli, &e);
     rc = kclient_topics(c.k, &c.arena, &topics, &n, &e);
@@ -84,12 +84,14 @@ int cmd_topic_list(struct cli *cli)
     return rc == ERR_NONE ? EXIT_OK : cli_fail(cli, &e);
 }
 
-static enum err_code describe_partitions(struct cli *cli, struct client *c, const struct kclient_topic *t, struct err *e)
+static enum err_code describe_partitions(struct cli *cli, struct client *c, const struct kclient_topic *t,
+                                         struct err *e)
 {
-    if (!cli_json(cli)) printf("topic %.*s\n\n%-10s %12s %12s %12s\n", BYTES_ARG(t->name), "PARTITION", "START", "END", "RECORDS");
+    if (!cli_json(cli))
+        printf("topic %.*s\n\n%-10s %12s %12s %12s\n", BYTES_ARG(t->name), "PARTITION", "START", "END", "RECORDS");
     for (int i = 0; i < t->n_partitions; i++) {
-        int64_t       start, end;
-        struct buf    b;
+        int64_t start, end;
+        struct buf b;
         enum err_code rc = kclient_offset(c->k, t->name, t->partitions[i].index, KCLIENT_EARLIEST, &start, NULL, e);
         if (rc == ERR_NONE) rc = kclient_offset(c->k, t->name, t->partitions[i].index, KCLIENT_LATEST, &end, NULL, e);
         if (rc != ERR_NONE) return rc;
@@ -112,9 +114,9 @@ static enum err_code describe_partitions(struct cli *cli, struct client *c, cons
 static enum err_code describe_configs(struct cli *cli, struct client *c, struct bytes topic, struct err *e)
 {
     struct kclient_config *configs;
-    int                    n = 0;
-    struct buf             b;
-    enum err_code          rc = kclient_topic_configs(c->k, topic, &c->arena, &configs, &n, e);
+    int n = 0;
+    struct buf b;
+    enum err_code rc = kclient_topic_configs(c->k, topic, &c->arena, &configs, &n, e);
     if (rc != ERR_NONE) return rc;
     if (!cli_json(cli)) printf("\n%-32s %s\n", "CONFIGURATION", "VALUE");
     for (int i = 0; i < n; i++) {
@@ -136,9 +138,9 @@ static enum err_code describe_configs(struct cli *cli, struct client *c, struct 
 int cmd_topic_describe(struct cli *cli)
 {
     struct kclient_topic t;
-    struct client        c;
-    struct err           e = {0};
-    enum err_code        rc;
+    struct client c;
+    struct err e = {0};
+    enum err_code rc;
     if (client_open(&c, cli, &e) != ERR_NONE) return cli_fail(cli, &e);
     rc = kclient_topic(c.k, bytes_str(cli_arg(cli, 0)), false, &c.arena, &t, &e);
     if (rc == ERR_NONE) rc = describe_partitions(cli, &c, &t, &e);
@@ -149,7 +151,9 @@ int cmd_topic_describe(struct cli *cli)
 
 int cmd_version(struct cli *cli)
 {
-    if (cli_json(cli)) printf("{\"version\":\"%s\"}\n", WEIR_VERSION);
-    else printf("weir %s\n", WEIR_VERSION);
+    if (cli_json(cli))
+        printf("{\"version\":\"%s\"}\n", WEIR_VERSION);
+    else
+        printf("weir %s\n", WEIR_VERSION);
     return EXIT_OK;
 }

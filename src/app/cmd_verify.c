@@ -11,23 +11,26 @@
 
 struct verify {
     struct cli *cli;
-    struct sys  sys;
-    char        path[LIMIT_PATH_LEN_MAX];
-    const char *topic, *partition;
-    uint64_t    n_logs, n_batches, n_damages, n_torn;
+    struct sys sys;
+    char path[LIMIT_PATH_LEN_MAX];
+    const char *topic, *partition; /* directory names */
+    int topic_len;                 /* of the name in front of the topic's id */
+    uint64_t n_logs, n_batches, n_damages, n_torn;
     enum err_code rc;
-    struct err  e;
+    struct err e;
 };
 
 static void on_damage(void *arg, const struct log_damage *d)
 {
     struct verify *v = arg;
-    struct buf     b;
-    if (d->is_torn_tail) v->n_torn++;
-    else v->n_damages++;
+    struct buf b;
+    if (d->is_torn_tail)
+        v->n_torn++;
+    else
+        v->n_damages++;
     if (!cli_json(v->cli)) {
-        printf("%s  %s/%s  %s at byte %llu: %s", d->is_torn_tail ? "tail   " : "DAMAGED", v->topic, v->partition, d->file,
-               (unsigned long long)d->position, d->what);
+        printf("%s  %.*s/%s  %s at byte %llu: %s", d->is_torn_tail ? "tail   " : "DAMAGED", v->topic_len, v->topic,
+               v->partition, d->file, (unsigned long long)d->position, d->what);
         if (d->offset_from >= 0) printf(" (offsets %lld to %lld)", (long long)d->offset_from, (long long)d->offset_to);
         printf("\n");
         return;
@@ -35,7 +38,8 @@ static void on_damage(void *arg, const struct log_damage *d)
     buf_init(&b, 0);
     buf_put_str(&b, "{");
     json_member(&b, "kind", d->is_torn_tail ? BYTES_LIT("torn_tail") : BYTES_LIT("damage"));
-    json_member(&b, "topic", bytes_str(v->topic));
+    json_member(&b, "topic", bytes_of(v->topic, (size_t)v->topic_len));
+    json_member(&b, "directory", bytes_str(v->topic));
     json_member(&b, "partition", bytes_str(v->partition));
     json_member(&b, "file", bytes_str(d->file));
     json_member_i64(&b, "position", (int64_t)d->position);
@@ -43,6 +47,14 @@ static void on_damage(void *arg, const struct log_damage *d)
     json_member_i64(&b, "offset_to", d->offset_to);
     json_member(&b, "what", bytes_str(d->what));
     json_print_line(&b);
+}
+
+/* A topic's directory is NAME-ID with 32 hexadecimal digits. */
+static int name_len(const char *dir)
+{
+    const char *dash = strrchr(dir, '-');
+    return dash != NULL && strspn(dash + 1, "0123456789abcdef") == 32 && dash[33] == 0 ? (int)(dash - dir)
+                                                                                       : (int)strlen(dir);
 }
 
 static bool is_number(const char *s)
@@ -53,8 +65,8 @@ static bool is_number(const char *s)
 static bool on_partition(void *arg, const char *name, bool is_dir, uint64_t size)
 {
     struct verify *v = arg;
-    char           dir[LIMIT_PATH_LEN_MAX];
-    uint64_t       n = 0;
+    char dir[LIMIT_PATH_LEN_MAX];
+    uint64_t n = 0;
     (void)size;
     if (!is_dir || !is_number(name)) return true;
     if ((size_t)snprintf(dir, sizeof dir, "%s/topics/%s/%s", v->path, v->topic, name) >= sizeof dir) return true;
@@ -68,11 +80,12 @@ static bool on_partition(void *arg, const char *name, bool is_dir, uint64_t size
 static bool on_topic(void *arg, const char *name, bool is_dir, uint64_t size)
 {
     struct verify *v = arg;
-    char           dir[LIMIT_PATH_LEN_MAX];
+    char dir[LIMIT_PATH_LEN_MAX];
     (void)size;
     if (!is_dir) return true;
     if ((size_t)snprintf(dir, sizeof dir, "%s/topics/%s", v->path, name) >= sizeof dir) return true;
     v->topic = name;
+    v->topic_len = name_len(name);
     if (v->sys.fs->list(v->sys.fs, dir, on_partition, v, &v->e) != ERR_NONE && v->rc == ERR_NONE) v->rc = v->e.code;
     return v->rc == ERR_NONE;
 }
@@ -80,24 +93,27 @@ static bool on_topic(void *arg, const char *name, bool is_dir, uint64_t size)
 static void summary(struct verify *v)
 {
     if (cli_json(v->cli)) {
-        printf("{\"partitions\":%llu,\"batches\":%llu,\"damages\":%llu,\"torn_tails\":%llu,\"ok\":%s}\n", (unsigned long long)v->n_logs,
-               (unsigned long long)v->n_batches, (unsigned long long)v->n_damages, (unsigned long long)v->n_torn,
-               v->n_damages == 0 ? "true" : "false");
+        printf("{\"partitions\":%llu,\"batches\":%llu,\"damages\":%llu,\"torn_tails\":%llu,\"ok\":%s}\n",
+               (unsigned long long)v->n_logs, (unsigned long long)v->n_batches, (unsigned long long)v->n_damages,
+               (unsigned long long)v->n_torn, v->n_damages == 0 ? "true" : "false");
         return;
     }
     printf("%llu partitions, %llu batches read: ", (unsigned long long)v->n_logs, (unsigned long long)v->n_batches);
-    if (v->n_damages == 0) printf("no damage");
-    else printf("%llu damage(s)", (unsigned long long)v->n_damages);
-    if (v->n_torn > 0) printf("; %llu torn tail(s), never acknowledged, cut at the next start", (unsigned long long)v->n_torn);
+    if (v->n_damages == 0)
+        printf("no damage");
+    else
+        printf("%llu damage(s)", (unsigned long long)v->n_damages);
+    if (v->n_torn > 0)
+        printf("; %llu torn tail(s), never acknowledged, cut at the next start", (unsigned long long)v->n_torn);
     printf("\n");
 }
 
 int cmd_verify(struct cli *cli)
 {
     struct verify v = {.cli = cli};
-    struct file  *lock = NULL;
-    char          path[LIMIT_PATH_LEN_MAX + 16];
-    int           exit_code;
+    struct file *lock = NULL;
+    char path[LIMIT_PATH_LEN_MAX + 16];
+    int exit_code;
 
     v.sys = (struct sys){.clock = os_clock(), .rng = os_rng(), .fs = os_fs(), .diag = os_diag_create(2, DIAG_WARN)};
     snprintf(v.path, sizeof v.path, "%s", cli_get(cli, "data"));

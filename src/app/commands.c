@@ -1,33 +1,40 @@
 /* commands.c: the table of all commands: what help, completion and the reference page are made from. */
 #include "app/cli.h"
 
-#define SERVER_OPTIONS(kafka_default, http_default, data_default)                                                            \
-    {"data", 'd', "DIR", data_default, "Data directory; created when missing", true},                                       \
-        {"kafka", 0, "HOST:PORT", kafka_default, "Kafka door, or off; port 0 takes a free one", true},                     \
-        {"http", 0, "HOST:PORT", http_default, "HTTP door (SQL, health, metrics), or off", true},                           \
-        {"amqp", 0, "HOST:PORT", "off", "AMQP door; not in this version: off", true},                                       \
-        {"registry", 0, "HOST:PORT", "off", "Schema registry door; not in this version: off", true},                        \
-        {"kurrent", 0, "HOST:PORT", "off", "KurrentDB door; not in this version: off", true},                               \
-        {"kafka-advertise", 0, "HOST:PORT", "off", "Address told to Kafka clients; off: the one each connected to", true}, \
-        {"durability", 0, "MODE", "sync", "sync, interval:MS or os: what an acknowledgement waits for", true},              \
-        {"partitions", 0, "N", "1", "Partitions of topics created without saying how many", true},                          \
-        {"auto-create", 0, "on|off", "on", "Create a topic when a client first uses it", true},                             \
-        {"retention", 0, "DURATION", "7d", "Delete sealed segments older than this; none: keep", true},                     \
-        {"retention-bytes", 0, "SIZE", "none", "Keep at most so much of each partition; none: no bound", true},             \
-        {"segment-bytes", 0, "SIZE", "256MiB", "Size at which a new segment file begins", true},                            \
-        {"max-message-bytes", 0, "SIZE", "1048588", "Largest record batch taken from clients", true},                       \
-        {"group-initial-delay", 0, "DURATION", "500ms", "First rebalance of an empty group waits this long", true},         \
-        {"log-level", 0, "LEVEL", "info", "error, warn, info or debug", true},                                              \
-        {"insecure-i-know", 0, NULL, NULL, "Allow addresses other than loopback although there is no login yet", true},     \
-    {                                                                                                                        \
-        NULL, 0, NULL, NULL, NULL, false                                                                                     \
+#define SERVER_OPTIONS(kafka_default, http_default, data_default)                                                       \
+    {"data", 'd', "DIR", data_default, "Data directory; created when missing", true},                                   \
+        {"kafka", 0, "HOST:PORT", kafka_default, "Kafka door, or off; port 0 takes a free one", true},                  \
+        {"http", 0, "HOST:PORT", http_default, "HTTP door (SQL, health, metrics), or off", true},                       \
+        {"amqp", 0, "HOST:PORT", "off", "AMQP door; not in this version: off", true},                                   \
+        {"registry", 0, "HOST:PORT", "off", "Schema registry door; not in this version: off", true},                    \
+        {"kurrent", 0, "HOST:PORT", "off", "KurrentDB door; not in this version: off", true},                           \
+        {"kafka-advertise",                                                                                             \
+         0,                                                                                                             \
+         "HOST:PORT",                                                                                                   \
+         "off",                                                                                                         \
+         "Address told to Kafka clients; off: the one each connected to",                                               \
+         true},                                                                                                         \
+        {"durability", 0, "MODE", "sync", "sync, interval:MS or os: what an acknowledgement waits for", true},          \
+        {"partitions", 0, "N", "1", "Partitions of topics created without saying how many", true},                      \
+        {"auto-create", 0, "on|off", "on", "Create a topic when a client first uses it", true},                         \
+        {"retention", 0, "DURATION", "7d", "Delete sealed segments older than this; none: keep", true},                 \
+        {"retention-bytes", 0, "SIZE", "none", "Keep at most so much of each partition; none: no bound", true},         \
+        {"segment-bytes", 0, "SIZE", "256MiB", "Size at which a new segment file begins", true},                        \
+        {"max-message-bytes", 0, "SIZE", "1048588", "Largest record batch taken from clients", true},                   \
+        {"group-initial-delay", 0, "DURATION", "500ms", "First rebalance of an empty group waits this long", true},     \
+        {"log-level", 0, "LEVEL", "info", "error, warn, info or debug", true},                                          \
+        {"insecure-i-know", 0, NULL, NULL, "Allow addresses other than loopback although there is no login yet", true}, \
+    {                                                                                                                   \
+        NULL, 0, NULL, NULL, NULL, false                                                                                \
     }
 
 static const struct cli_option serve_options[] = {SERVER_OPTIONS("127.0.0.1:9092", "127.0.0.1:8080", "./weir-data")};
 
-#define BROKER_OPTIONS                                                                                     \
-    {"broker", 'b', "HOST:PORT", "127.0.0.1:9092", "Server: Weir or any Kafka broker", true},              \
-        {"data", 'd', "DIR", NULL, "Open this data directory instead of asking a server", false}
+#define BROKER_OPTIONS                                                                                                 \
+    {"broker", 'b', "HOST:PORT", "127.0.0.1:9092", "Server: Weir or any Kafka broker", true},                          \
+    {                                                                                                                  \
+        "data", 'd', "DIR", NULL, "Open this data directory instead of asking a server", false                         \
+    }
 
 static const struct cli_option topic_create_options[] = {
     BROKER_OPTIONS,
@@ -60,7 +67,8 @@ static const struct cli_option consume_options[] = {
     {"group", 'g', "GROUP", NULL, "Read as a member of this consumer group and commit", false},
     {"num", 'n', "N", "0", "Stop after so many records; 0: no bound", false},
     {"exit", 'e', NULL, NULL, "Stop at the end of the topic instead of waiting for more", false},
-    {"format", 'f', "FORMAT", "%v\\n", "Output: %k key %v value %t topic %p partition %o offset %T timestamp ms %h headers %s size", false},
+    {"format", 'f', "FORMAT", "%v\\n",
+     "Output: %k key %v value %t topic %p partition %o offset %T timestamp ms %h headers %s size", false},
     {NULL, 0, NULL, NULL, NULL, false},
 };
 static const struct cli_option sql_options[] = {
@@ -87,18 +95,22 @@ static const struct cli_option no_options[] = {{NULL, 0, NULL, NULL, NULL, false
 const struct cli_command cli_commands[] = {
     {"serve", "Run the server", "", serve_options,
      "Prints one line `ready kafka=HOST:PORT http=HOST:PORT` once it accepts; stops cleanly on SIGTERM.\n"
-     "durability: with sync every acknowledged record is on the disk (one fdatasync serves all that wait); interval:MS\n"
-     "may lose the last MS milliseconds at a power cut, os what the kernel has not written. None loses anything at kill -9.",
+     "durability: with sync every acknowledged record is on the disk (one fdatasync serves all that wait); "
+     "interval:MS\n"
+     "may lose the last MS milliseconds at a power cut, os what the kernel has not written. None loses anything at "
+     "kill -9.",
      "  weir serve --data /var/lib/weir\n"
      "  weir serve --data d --kafka 127.0.0.1:0 --http off\n"
      "  WEIR_DATA=d weir serve --config weir.ini",
      cmd_serve, 0, 0},
     {"dev", "Run a server for development with everything on and print its addresses", "", serve_options,
-     "The same server and options as `weir serve`, with friendlier words.", "  weir dev\n  weir dev --data /tmp/try --kafka 127.0.0.1:0",
-     cmd_dev, 0, 0},
+     "The same server and options as `weir serve`, with friendlier words.",
+     "  weir dev\n  weir dev --data /tmp/try --kafka 127.0.0.1:0", cmd_dev, 0, 0},
     {"topic create", "Create a topic", "TOPIC", topic_create_options, NULL,
-     "  weir topic create orders --partitions 8\n  weir topic create audit --set retention.ms=-1", cmd_topic_create, 1, 1},
-    {"topic list", "List topics", "", topic_list_options, NULL, "  weir topic list\n  weir topic list --json", cmd_topic_list, 0, 0},
+     "  weir topic create orders --partitions 8\n  weir topic create audit --set retention.ms=-1", cmd_topic_create, 1,
+     1},
+    {"topic list", "List topics", "", topic_list_options, NULL, "  weir topic list\n  weir topic list --json",
+     cmd_topic_list, 0, 0},
     {"topic describe", "Show partitions, offsets and configuration of a topic", "TOPIC", broker_options, NULL,
      "  weir topic describe orders", cmd_topic_describe, 1, 1},
     {"topic delete", "Delete a topic with all its records", "TOPIC", broker_options, NULL, "  weir topic delete orders",
@@ -110,8 +122,10 @@ const struct cli_command cli_commands[] = {
      "  weir consume a --json | weir produce b --input json",
      cmd_produce, 1, 1},
     {"consume", "Read records", "TOPIC", consume_options,
-     "RANGE: start and end; N is an offset, +N counts from the start, -N from the end; FROM:TO is half-open; @TIME begins at a time:\n"
-     "ms since 1970, 2026-01-31 or 2026-01-31T12:00, or an age like -10m; @FROM:TO reads a stretch of time. A range ends by itself.",
+     "RANGE: start and end; N is an offset, +N counts from the start, -N from the end; FROM:TO is half-open; @TIME "
+     "begins at a time:\n"
+     "ms since 1970, 2026-01-31 or 2026-01-31T12:00, or an age like -10m; @FROM:TO reads a stretch of time. A range "
+     "ends by itself.",
      "  weir consume orders -o start -e\n"
      "  weir consume orders -o -10 -f '%o %k %v\\n'\n"
      "  weir consume orders -o @-1h --json\n"
@@ -119,19 +133,23 @@ const struct cli_command cli_commands[] = {
      cmd_consume, 1, 1},
     {"sql", "Run SQL: a shell, or -e TEXT, or -f FILE", "", sql_options,
      "SELECT without EMIT reads what is there and ends; EMIT FINAL and EMIT CHANGES go on as events arrive.\n"
-     "With --json each row is one JSON object in a line. In the shell a statement ends with ;  and .help lists its commands.",
+     "With --json each row is one JSON object in a line. In the shell a statement ends with ;  and .help lists its "
+     "commands.",
      "  weir sql\n"
      "  weir sql -e \"SELECT * FROM orders LIMIT 5\" --json\n"
      "  weir sql --data ./weir-data -f report.sql",
      cmd_sql, 0, 0},
     {"group list", "List consumer groups", "", broker_options, NULL, "  weir group list", cmd_group_list, 0, 0},
-    {"group describe", "Show members, offsets and lag of a group", "GROUP", broker_options, NULL, "  weir group describe billing",
-     cmd_group_describe, 1, 1},
+    {"group describe", "Show members, offsets and lag of a group", "GROUP", broker_options, NULL,
+     "  weir group describe billing", cmd_group_describe, 1, 1},
     {"group reset", "Move the offsets of a group that has no members", "GROUP", reset_options,
-     "Shows the change first; --yes makes it.", "  weir group reset billing --topic orders --to start\n"
-     "  weir group reset billing --topic orders --to @-1h --yes", cmd_group_reset, 1, 1},
+     "Shows the change first; --yes makes it.",
+     "  weir group reset billing --topic orders --to start\n"
+     "  weir group reset billing --topic orders --to @-1h --yes",
+     cmd_group_reset, 1, 1},
     {"verify", "Read a whole data directory and say what is wrong with it", "", verify_options,
-     "Changes nothing. Exit code 0: all is well (a torn tail that was never acknowledged is well), 4: damage was found.",
+     "Changes nothing. Exit code 0: all is well (a torn tail that was never acknowledged is well), 4: damage was "
+     "found.",
      "  weir verify --data /var/lib/weir", cmd_verify, 0, 0},
     {"version", "Print the version", "", no_options, NULL, "  weir version", cmd_version, 0, 0},
     {NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0},

@@ -11,6 +11,7 @@
 
 #include "app/kclient_int.h"
 #include "base/hash.h"
+#include "sys/os.h"
 
 #define IN_FLIGHT_MAX 5
 #define BATCH_BYTES_DEFAULT (256u << 10)
@@ -282,6 +283,7 @@ static enum err_code topic_get(struct kclient_producer *p, struct bytes name, st
     t = calloc(1, sizeof *t);
     check(t != NULL);
     t->n = n;
+    t->sticky = (int32_t)(os_rng()->next(os_rng()) % (uint64_t)n); /* many short runs share the partitions, too */
     t->partitions = calloc((size_t)n, sizeof *t->partitions);
     check(t->partitions != NULL);
     (void)map_put(&p->topics, name, t);

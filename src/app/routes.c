@@ -10,10 +10,10 @@
 /* ---- POST /v1/sql ---- */
 
 struct sql_call {
-    struct sql_client   client;
+    struct sql_client client;
     struct sql_request *request; /* NULL once done */
-    struct http_reply  *reply;
-    bool                begun;
+    struct http_reply *reply;
+    bool begun;
 };
 
 static void begin_rows(struct sql_call *c)
@@ -58,9 +58,9 @@ static void on_client_drained(void *arg)
 
 static void route_sql(void *arg, const struct http_request *q, struct http_reply *reply)
 {
-    struct routes   *r = arg;
+    struct routes *r = arg;
     struct sql_call *c;
-    bool             events;
+    bool events;
 
     if (q->body.len == 0) {
         http_reply_error(reply, 400, "empty", "the request has no body", "send the SQL text as the body of the POST");
@@ -91,9 +91,9 @@ static void route_livez(void *arg, const struct http_request *q, struct http_rep
 
 static void route_readyz(void *arg, const struct http_request *q, struct http_reply *reply)
 {
-    struct routes      *r = arg;
+    struct routes *r = arg;
     struct broker_stats st;
-    char                text[160];
+    char text[160];
     (void)q;
     broker_stats(r->broker, &st);
     if (!r->ready) {
@@ -102,7 +102,8 @@ static void route_readyz(void *arg, const struct http_request *q, struct http_re
         snprintf(text, sizeof text, "%u partition(s) have stopped after a disk error", st.partitions_stopped);
         http_reply_error(reply, 503, "stopped", text, "see the log; restart after the disk is repaired");
     } else if (st.disk_full) {
-        http_reply_error(reply, 503, "disk_full", "the disk is full: reads go on, writes are refused", "free some space");
+        http_reply_error(reply, 503, "disk_full", "the disk is full: reads go on, writes are refused",
+                         "free some space");
     } else {
         http_reply_send(reply, 200, "text/plain; charset=utf-8", BYTES_LIT("ready\n"));
     }
@@ -123,18 +124,18 @@ static void put_partition_offsets(struct buf *o, struct broker *b)
     for (uint32_t pos = 0; (t = topic_next(b, &pos)) != NULL;) {
         if (topic_is_internal(t)) continue;
         for (int32_t i = 0; i < topic_partition_count(t); i++)
-            buf_printf(o, "weir_topic_partition_end_offset{topic=\"%.*s\",partition=\"%d\"} %lld\n", BYTES_ARG(topic_name(t)), (int)i,
-                       (long long)partition_high_watermark(topic_partition(t, i)));
+            buf_printf(o, "weir_topic_partition_end_offset{topic=\"%.*s\",partition=\"%d\"} %lld\n",
+                       BYTES_ARG(topic_name(t)), (int)i, (long long)partition_high_watermark(topic_partition(t, i)));
     }
 }
 
 static double resident_bytes(struct broker *b)
 {
     const struct sys *sys = broker_sys(b);
-    struct file      *f;
-    char              text[128];
-    size_t            n = 0;
-    long              size = 0, resident = 0;
+    struct file *f;
+    char text[128];
+    size_t n = 0;
+    long size = 0, resident = 0;
     if (sys->fs->open(sys->fs, "/proc/self/statm", FS_READ, &f, NULL) != ERR_NONE) return 0;
     if (sys->fs->pread(sys->fs, f, text, sizeof text - 1, 0, &n, NULL) != ERR_NONE) n = 0;
     sys->fs->close(sys->fs, f);
@@ -146,7 +147,7 @@ static double resident_bytes(struct broker *b)
 static void put_broker_metrics(struct buf *o, struct routes *r)
 {
     struct broker_stats st;
-    const struct sys   *sys = broker_sys(r->broker);
+    const struct sys *sys = broker_sys(r->broker);
     broker_stats(r->broker, &st);
     put_metric(o, "weir_uptime_seconds", "gauge", "Time since the server became ready.",
                (double)(sys->clock->mono_ns(sys->clock) - r->started_ns) / 1e9);
@@ -157,32 +158,36 @@ static void put_broker_metrics(struct buf *o, struct routes *r)
     put_metric(o, "weir_log_records_appended_total", "counter", "Records appended.", (double)st.records_in);
     put_metric(o, "weir_log_appended_bytes_total", "counter", "Bytes appended.", (double)st.bytes_in);
     put_metric(o, "weir_log_read_bytes_total", "counter", "Log bytes sent to consumers.", (double)st.bytes_out);
-    put_metric(o, "weir_log_duplicate_batches_total", "counter", "Batches recognised as retries of an idempotent producer.",
-               (double)st.duplicates);
+    put_metric(o, "weir_log_duplicate_batches_total", "counter",
+               "Batches recognised as retries of an idempotent producer.", (double)st.duplicates);
     put_metric(o, "weir_log_appends_failed_total", "counter", "Appends refused or failed.", (double)st.appends_failed);
     put_metric(o, "weir_log_syncs_total", "counter", "Group commits (fdatasync rounds).", (double)st.syncs);
-    put_metric(o, "weir_log_sync_seconds_total", "counter", "Time spent in group commits.", (double)st.sync_ns_total / 1e9);
+    put_metric(o, "weir_log_sync_seconds_total", "counter", "Time spent in group commits.",
+               (double)st.sync_ns_total / 1e9);
     put_metric(o, "weir_topics", "gauge", "Topics, internal ones included.", st.n_topics);
     put_metric(o, "weir_partitions", "gauge", "Partitions, internal ones included.", st.n_partitions);
-    put_metric(o, "weir_partitions_stopped", "gauge", "Partitions that take no writes after a disk error.", st.partitions_stopped);
+    put_metric(o, "weir_partitions_stopped", "gauge", "Partitions that take no writes after a disk error.",
+               st.partitions_stopped);
     put_metric(o, "weir_consumer_groups", "gauge", "Consumer groups.", st.n_groups);
     put_metric(o, "weir_disk_full", "gauge", "1 while writes are refused for lack of space.", st.disk_full);
     if (r->kafka != NULL) {
         struct kafka_door_stats k;
         kafka_door_stats(r->kafka, &k);
         put_metric(o, "weir_kafka_connections", "gauge", "Open Kafka connections.", k.connections);
-        put_metric(o, "weir_kafka_connections_total", "counter", "Kafka connections accepted.", (double)k.connections_total);
+        put_metric(o, "weir_kafka_connections_total", "counter", "Kafka connections accepted.",
+                   (double)k.connections_total);
         put_metric(o, "weir_kafka_requests_total", "counter", "Kafka requests served.", (double)k.requests_total);
         put_metric(o, "weir_kafka_request_errors_total", "counter", "Kafka requests refused or malformed.",
                    (double)k.request_errors_total);
-        put_metric(o, "weir_kafka_received_bytes_total", "counter", "Bytes received from Kafka clients.", (double)k.bytes_in);
+        put_metric(o, "weir_kafka_received_bytes_total", "counter", "Bytes received from Kafka clients.",
+                   (double)k.bytes_in);
         put_metric(o, "weir_kafka_sent_bytes_total", "counter", "Bytes sent to Kafka clients.", (double)k.bytes_out);
     }
     put_partition_offsets(o, r->broker);
 }
 
 struct metrics_call {
-    struct routes     *routes;
+    struct routes *routes;
     struct http_reply *reply; /* NULL: the client went away meanwhile */
 };
 
@@ -194,7 +199,7 @@ static void on_metrics_client_gone(void *arg)
 static void on_flow_metrics(void *arg, struct bytes flows)
 {
     struct metrics_call *c = arg;
-    struct buf           out;
+    struct buf out;
     if (c->reply != NULL) {
         buf_init(&out, 0);
         put_broker_metrics(&out, c->routes);
@@ -207,7 +212,7 @@ static void on_flow_metrics(void *arg, struct bytes flows)
 
 static void route_metrics(void *arg, const struct http_request *q, struct http_reply *reply)
 {
-    struct routes       *r = arg;
+    struct routes *r = arg;
     struct metrics_call *c = calloc(1, sizeof *c);
     (void)q;
     check(c != NULL);

@@ -7,11 +7,11 @@
 #include "door/kafka/kafka.h"
 
 struct routes {
-    struct broker      *broker;
-    struct kafka_door  *kafka; /* NULL: off */
+    struct broker *broker;
+    struct kafka_door *kafka; /* NULL: off */
     struct sql_service *sql;
-    uint64_t            started_ns;
-    bool                ready; /* false while stopping */
+    uint64_t started_ns;
+    bool ready; /* false while stopping */
 };
 /* `r` is borrowed and outlives the door. */
 void routes_register(struct routes *r, struct http_door *d);

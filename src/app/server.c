@@ -18,16 +18,16 @@
 
 struct server {
     struct server_options options;
-    struct sys            sys;
-    struct broker        *broker;
-    struct sql_service   *sql;
-    struct kafka_door    *kafka;
-    struct http_door     *http;
-    struct routes         routes;
-    struct net_address    kafka_bound, http_bound;
-    struct task           stop_task, ready_task;
-    int                   doors_open;
-    bool                  stopping;
+    struct sys sys;
+    struct broker *broker;
+    struct sql_service *sql;
+    struct kafka_door *kafka;
+    struct http_door *http;
+    struct routes routes;
+    struct net_address kafka_bound, http_bound;
+    struct task stop_task, ready_task;
+    int doors_open;
+    bool stopping;
 };
 
 static void on_sql_stopped(void *arg)
@@ -40,8 +40,10 @@ static void on_sql_stopped(void *arg)
 static void doors_closed(struct server *s)
 {
     if (s->doors_open > 0) return;
-    if (s->sql != NULL) sql_service_stop(s->sql, on_sql_stopped, s);
-    else s->sys.loop->stop(s->sys.loop);
+    if (s->sql != NULL)
+        sql_service_stop(s->sql, on_sql_stopped, s);
+    else
+        s->sys.loop->stop(s->sys.loop);
 }
 
 static void on_door_closed(void *arg)
@@ -54,7 +56,7 @@ static void on_door_closed(void *arg)
 static void stop(struct server *s)
 {
     struct kafka_door *kafka = s->kafka;
-    struct http_door  *http = s->http;
+    struct http_door *http = s->http;
     if (s->stopping) return;
     s->stopping = true;
     s->routes.ready = false;
@@ -90,11 +92,16 @@ static enum err_code open_doors(struct server *s, struct err *e)
 {
     enum err_code rc = ERR_NONE;
     if (s->options.kafka_on) {
-        struct kafka_door_options o = {.listen = s->options.kafka, .advertise = s->options.kafka_advertise, .node_id = 1};
+        struct kafka_door_options o = {
+            .listen = s->options.kafka, .advertise = s->options.kafka_advertise, .node_id = 1};
         rc = kafka_door_open(&s->kafka, s->broker, &o, &s->kafka_bound, e);
     }
-    if (rc == ERR_NONE && s->options.http_on) rc = http_door_open(&s->http, &s->sys, &s->options.http, &s->http_bound, e);
-    s->routes = (struct routes){.broker = s->broker, .kafka = s->kafka, .sql = s->sql, .ready = true,
+    if (rc == ERR_NONE && s->options.http_on)
+        rc = http_door_open(&s->http, &s->sys, &s->options.http, &s->http_bound, e);
+    s->routes = (struct routes){.broker = s->broker,
+                                .kafka = s->kafka,
+                                .sql = s->sql,
+                                .ready = true,
                                 .started_ns = s->sys.clock->mono_ns(s->sys.clock)};
     if (rc == ERR_NONE && s->http != NULL) routes_register(&s->routes, s->http);
     return rc;
@@ -112,7 +119,7 @@ static void server_free(struct server *s)
 enum err_code server_create(struct server **out, const struct server_options *o, struct err *e)
 {
     struct server *s = calloc(1, sizeof *s);
-    enum err_code  rc;
+    enum err_code rc;
     *out = NULL;
     if (s == NULL) return err_set(e, ERR_MEMORY, "starting the server: out of memory");
     s->options = *o;

@@ -7,15 +7,16 @@
 
 struct server_options {
     struct broker_options broker;
-    bool                  kafka_on, http_on;
-    struct net_address    kafka, http;
-    struct net_address    kafka_advertise; /* host empty: what the client connected to */
-    enum diag_level       log_level;
-    int64_t               commit_interval_ms;
+    bool kafka_on, http_on;
+    struct net_address kafka, http;
+    struct net_address kafka_advertise; /* host empty: what the client connected to */
+    enum diag_level log_level;
+    int64_t commit_interval_ms;
     /* Called once everything accepts; addresses are the bound ones. Runs on the loop. */
-    void (*ready)(void *arg, const struct server_options *o, const struct net_address *kafka, const struct net_address *http);
+    void (*ready)(void *arg, const struct server_options *o, const struct net_address *kafka,
+                  const struct net_address *http);
     void *ready_arg;
-    bool  no_signals; /* leave SIGTERM and SIGINT alone; only server_stop ends it */
+    bool no_signals; /* leave SIGTERM and SIGINT alone; only server_stop ends it */
 };
 struct server;
 /* Opens everything. On failure nothing is left behind. */

@@ -135,23 +135,30 @@ void sql_print_row(struct sql_print *p, const struct sql_schema *schema, const s
 void sql_print_message(struct sql_print *p, struct bytes text)
 {
     sql_print_end(p);
-    if (p->json) fprintf(stderr, "%.*s\n", BYTES_ARG(text));
-    else printf("%.*s\n", BYTES_ARG(text));
+    if (p->json)
+        fprintf(stderr, "%.*s\n", BYTES_ARG(text));
+    else
+        printf("%.*s\n", BYTES_ARG(text));
 }
 
-void sql_print_error(struct sql_print *p, struct bytes code, struct bytes text, struct bytes rendered)
+void sql_print_error(struct sql_print *p, const struct sql_print_fault *f)
 {
     sql_print_end(p);
     p->failed = true;
     if (!p->json) {
-        struct bytes shown = rendered.len > 0 ? rendered : text;
+        struct bytes shown = f->rendered.len > 0 ? f->rendered : f->text;
         fprintf(stderr, "%.*s%s", BYTES_ARG(shown), shown.len > 0 && shown.ptr[shown.len - 1] == '\n' ? "" : "\n");
         return;
     }
     buf_put_str(&p->line, "{\"error\":{\"code\":");
-    text_put_json_string(&p->line, code);
+    text_put_json_string(&p->line, f->code);
     buf_put_str(&p->line, ",\"message\":");
-    text_put_json_string(&p->line, text);
+    text_put_json_string(&p->line, f->text);
+    if (f->hint.len > 0) {
+        buf_put_str(&p->line, ",\"hint\":");
+        text_put_json_string(&p->line, f->hint);
+    }
+    if (f->line > 0) buf_printf(&p->line, ",\"line\":%d,\"column\":%d", f->line, f->column);
     buf_put_str(&p->line, "}}\n");
     fwrite(p->line.ptr, 1, p->line.len, stderr);
     buf_clear(&p->line);
@@ -167,11 +174,12 @@ static struct bytes json_text(json_t *o, const char *name)
 
 static void event_columns(struct sql_print *p, json_t *columns)
 {
-    size_t  i;
+    size_t i;
     json_t *c;
     begin_columns(p);
     if (p->json) return;
-    json_array_foreach(columns, i, c) add_column(p, json_text(c, "name"), json_string_value(json_object_get(c, "type")));
+    json_array_foreach(columns, i, c)
+        add_column(p, json_text(c, "name"), json_string_value(json_object_get(c, "type")));
     json_array_foreach(columns, i, c)
     {
         if ((int)i < p->n_columns) put_cell(p, (int)i, json_text(c, "name"));
@@ -182,8 +190,8 @@ static void event_columns(struct sql_print *p, json_t *columns)
 static void event_row(struct sql_print *p, json_t *row)
 {
     const char *name;
-    json_t     *v;
-    int         i = 0;
+    json_t *v;
+    int i = 0;
     p->n_rows++;
     json_object_foreach(row, name, v)
     {
@@ -206,7 +214,7 @@ static void event_row(struct sql_print *p, json_t *row)
 static bool row_text(struct bytes line, struct bytes *row, bool *old_image)
 {
     static const char head[] = "{\"row\":", tail[] = ",\"change\":1}", old[] = ",\"change\":-1}";
-    size_t            h = sizeof head - 1, t = sizeof tail - 1, o = sizeof old - 1;
+    size_t h = sizeof head - 1, t = sizeof tail - 1, o = sizeof old - 1;
     if (line.len < h + t || memcmp(line.ptr, head, h) != 0) return false;
     *old_image = line.len >= h + o && memcmp(line.ptr + line.len - o, old, o) == 0;
     if (!*old_image && memcmp(line.ptr + line.len - t, tail, t) != 0) return false;
@@ -217,15 +225,23 @@ static bool row_text(struct bytes line, struct bytes *row, bool *old_image)
 static void other_event(struct sql_print *p, struct bytes line)
 {
     json_error_t je;
-    json_t      *o = json_loadb((const char *)line.ptr, line.len, 0, &je), *v;
+    json_t *o = json_loadb((const char *)line.ptr, line.len, 0, &je), *v;
     if ((v = json_object_get(o, "columns")) != NULL) {
         event_columns(p, v);
     } else if ((v = json_object_get(o, "message")) != NULL) {
         sql_print_message(p, json_text(o, "message"));
     } else if ((v = json_object_get(o, "error")) != NULL) {
-        sql_print_error(p, json_text(v, "code"), json_text(v, "message"), json_text(v, "rendered"));
+        struct sql_print_fault f = {json_text(v, "code"),
+                                    json_text(v, "message"),
+                                    json_text(v, "hint"),
+                                    json_text(v, "rendered"),
+                                    (int)json_integer_value(json_object_get(v, "line")),
+                                    (int)json_integer_value(json_object_get(v, "column"))};
+        sql_print_error(p, &f);
     } else {
-        sql_print_error(p, BYTES_LIT("protocol"), BYTES_LIT("the server's answer was not understood"), BYTES_NULL);
+        sql_print_error(p, &(struct sql_print_fault){BYTES_LIT("protocol"),
+                                                     BYTES_LIT("the server's answer was not understood"), BYTES_NULL,
+                                                     BYTES_NULL, 0, 0});
     }
     json_decref(o);
 }
@@ -233,9 +249,9 @@ static void other_event(struct sql_print *p, struct bytes line)
 void sql_print_event(struct sql_print *p, struct bytes line)
 {
     struct bytes row;
-    bool         old_image = false;
+    bool old_image = false;
     json_error_t je;
-    json_t      *o;
+    json_t *o;
     if (line.len == 0) return;
     if (!row_text(line, &row, &old_image)) {
         other_event(p, line);

@@ -9,13 +9,13 @@
 #define SQL_PRINT_COLUMNS_MAX 256
 
 struct sql_print {
-    bool       json, is_terminal;
-    bool       failed, write_failed;
-    int        n_columns;
-    int        width[SQL_PRINT_COLUMNS_MAX];
-    bool       right[SQL_PRINT_COLUMNS_MAX];
-    uint64_t   n_rows;
-    bool       in_rows;
+    bool json, is_terminal;
+    bool failed, write_failed;
+    int n_columns;
+    int width[SQL_PRINT_COLUMNS_MAX];
+    bool right[SQL_PRINT_COLUMNS_MAX];
+    uint64_t n_rows;
+    bool in_rows;
     struct buf line;
 };
 void sql_print_init(struct sql_print *p, bool json, bool is_terminal);
@@ -24,8 +24,12 @@ void sql_print_deinit(struct sql_print *p);
 void sql_print_schema(struct sql_print *p, const struct sql_schema *schema);
 void sql_print_row(struct sql_print *p, const struct sql_schema *schema, const struct sql_row *row);
 void sql_print_message(struct sql_print *p, struct bytes text);
-/* rendered: the text with caret line, or null: then `text` is shown. */
-void sql_print_error(struct sql_print *p, struct bytes code, struct bytes text, struct bytes rendered);
+struct sql_print_fault {
+    struct bytes code, text, hint /* may be null */;
+    struct bytes rendered; /* the text with its caret line; null: `text` is shown */
+    int line, column;      /* from 1; 0: the error has no place in the text */
+};
+void sql_print_error(struct sql_print *p, const struct sql_print_fault *f);
 /* From a server: one line of POST /v1/sql?format=events, or an error answer. */
 void sql_print_event(struct sql_print *p, struct bytes line);
 /* The script is over: the row count of a table. */

@@ -25,46 +25,46 @@
 
 struct sql_service {
     /* Shard. */
-    struct broker      *broker;
-    struct loop        *shard;
-    struct os_thread   *thread;
-    struct list         requests;
-    bool                stopping;
+    struct broker *broker;
+    struct loop *shard;
+    struct os_thread *thread;
+    struct list requests;
+    bool stopping;
     void (*stopped)(void *arg);
-    void       *stopped_arg;
+    void *stopped_arg;
     struct task stopped_task; /* posted by the worker as its last act */
     /* Worker. */
-    struct loop        *loop;
-    struct clock       *clock;
-    struct diag        *diag;
-    struct port        *port;
-    struct engine      *engine;
+    struct loop *loop;
+    struct clock *clock;
+    struct diag *diag;
+    struct port *port;
+    struct engine *engine;
     struct engine_options engine_options;
-    struct task         step_task, stop_task;
-    struct timer        step_timer;
-    bool                ending;
+    struct task step_task, stop_task;
+    struct timer step_timer;
+    bool ending;
 };
 
 struct sql_request {
     struct sql_service *service;
-    enum sql_format     format;
-    struct buf          text;
+    enum sql_format format;
+    struct buf text;
     /* Shard. */
-    struct list        link;
+    struct list link;
     struct sql_client *client; /* NULL: cancelled */
-    bool               paused, produced;
-    struct buf         draining;
-    struct task        drain_task, release_task;
+    bool paused, produced;
+    struct buf draining;
+    struct task drain_task, release_task;
     /* Worker. */
     struct sql_sink sink;
-    struct script  *script;
-    bool            starting; /* inside engine_execute: script is not known yet */
-    bool            ended;
-    struct task     start_task, resume_task, cancel_task;
+    struct script *script;
+    bool starting; /* inside engine_execute: script is not known yet */
+    bool ended;
+    struct task start_task, resume_task, cancel_task;
     /* Both, under lock (S2). */
     pthread_mutex_t lock;
-    struct buf      filling, error;
-    bool            finished, failed;
+    struct buf filling, error;
+    bool finished, failed;
 };
 
 static struct engine_now worker_now(struct sql_service *s)
@@ -77,14 +77,16 @@ static struct engine_now worker_now(struct sql_service *s)
 static void worker_step(struct sql_service *s)
 {
     struct engine_now now = worker_now(s);
-    uint64_t          deadline = UINT64_MAX;
+    uint64_t deadline = UINT64_MAX;
     if (s->ending || s->engine == NULL) return;
     if (engine_step(s->engine, &now, &deadline)) {
         s->loop->post(s->loop, &s->step_task);
         return;
     }
-    if (deadline == UINT64_MAX) s->loop->timer_stop(s->loop, &s->step_timer);
-    else s->loop->timer_start(s->loop, &s->step_timer, deadline);
+    if (deadline == UINT64_MAX)
+        s->loop->timer_stop(s->loop, &s->step_timer);
+    else
+        s->loop->timer_start(s->loop, &s->step_timer, deadline);
 }
 
 static void on_step_task(struct task *t)
@@ -119,7 +121,7 @@ static void request_unlock_and_tell(struct sql_request *r)
 static void sink_columns(struct sql_sink *sink, const struct sql_schema *schema)
 {
     struct sql_request *r = request_of(sink);
-    char                type[64];
+    char type[64];
     if (r->format != SQL_FORMAT_EVENTS) return;
     pthread_mutex_lock(&r->lock);
     buf_put_str(&r->filling, "{\"columns\":[");
@@ -138,7 +140,7 @@ static void sink_columns(struct sql_sink *sink, const struct sql_schema *schema)
 static void sink_row(struct sql_sink *sink, const struct sql_schema *schema, const struct sql_row *row)
 {
     struct sql_request *r = request_of(sink);
-    bool                events = r->format == SQL_FORMAT_EVENTS;
+    bool events = r->format == SQL_FORMAT_EVENTS;
     /* Plain rows are upserts: the old image of an update says nothing new. */
     if (!events && row->change < 0) return;
     pthread_mutex_lock(&r->lock);
@@ -191,7 +193,7 @@ static void sink_done(struct sql_sink *sink, const struct sql_error *e, struct b
 static bool sink_is_full(struct sql_sink *sink)
 {
     struct sql_request *r = request_of(sink);
-    bool                full;
+    bool full;
     pthread_mutex_lock(&r->lock);
     full = r->filling.len >= REQUEST_BYTES_MAX;
     pthread_mutex_unlock(&r->lock);
@@ -202,8 +204,8 @@ static void on_start(struct task *t)
 {
     struct sql_request *r = CONTAINER_OF(t, struct sql_request, start_task);
     struct sql_service *s = r->service;
-    struct engine_now   now = worker_now(s);
-    struct script      *script;
+    struct engine_now now = worker_now(s);
+    struct script *script;
     if (s->ending || s->engine == NULL) {
         struct sql_error e = {.position = -1};
         (void)err_set(&e.err, ERR_CLOSED, "the server is stopping");
@@ -256,9 +258,9 @@ static void on_release(struct task *t)
 static void on_drain(struct task *t)
 {
     struct sql_request *r = CONTAINER_OF(t, struct sql_request, drain_task);
-    struct sql_client  *client = r->client;
-    struct buf          swap;
-    bool                finished, failed;
+    struct sql_client *client = r->client;
+    struct buf swap;
+    bool finished, failed;
     if (client == NULL || r->paused) return;
 
     buf_clear(&r->draining);
@@ -286,7 +288,8 @@ static void on_drain(struct task *t)
     if (!r->paused) r->service->loop->post(r->service->loop, &r->resume_task);
 }
 
-struct sql_request *sql_service_execute(struct sql_service *s, struct bytes text, enum sql_format format, struct sql_client *c)
+struct sql_request *sql_service_execute(struct sql_service *s, struct bytes text, enum sql_format format,
+                                        struct sql_client *c)
 {
     struct sql_request *r = calloc(1, sizeof *r);
     check(r != NULL);
@@ -329,8 +332,8 @@ void sql_request_cancel(struct sql_request *r)
 struct metrics_job {
     struct sql_service *service;
     void (*fn)(void *arg, struct bytes text);
-    void       *arg;
-    struct buf  out;
+    void *arg;
+    struct buf out;
     struct task ask, answer;
 };
 
@@ -359,15 +362,20 @@ static const struct {
 
 struct metric_pick {
     struct buf *out;
-    int         which;
+    int which;
 };
 
 static void put_flow_metric(void *arg, const struct flow_stats *st)
 {
     struct metric_pick *p = arg;
-    uint64_t            values[] = {st->rows_in,     st->rows_out,    st->rows_bad,
-                                    st->rows_late,   st->commits,     st->state_bytes,
-                                    (uint64_t)st->lag_records, strcmp(st->state, "running") == 0};
+    uint64_t values[] = {st->rows_in,
+                         st->rows_out,
+                         st->rows_bad,
+                         st->rows_late,
+                         st->commits,
+                         st->state_bytes,
+                         (uint64_t)st->lag_records,
+                         strcmp(st->state, "running") == 0};
     buf_put_str(p->out, flow_metrics[p->which].name);
     put_label(p->out, st->name);
     buf_printf(p->out, "%llu\n", (unsigned long long)values[p->which]);
@@ -388,8 +396,8 @@ static void on_metrics_ask(struct task *t)
     if (s->engine != NULL) {
         for (int i = 0; i < (int)ARRAY_LEN(flow_metrics); i++) {
             struct metric_pick pick = {&j->out, i};
-            buf_printf(&j->out, "# HELP %s %s\n# TYPE %s %s\n", flow_metrics[i].name, flow_metrics[i].help, flow_metrics[i].name,
-                       flow_metrics[i].type);
+            buf_printf(&j->out, "# HELP %s %s\n# TYPE %s %s\n", flow_metrics[i].name, flow_metrics[i].help,
+                       flow_metrics[i].name, flow_metrics[i].type);
             engine_flow_stats(s->engine, put_flow_metric, &pick);
         }
     }
@@ -422,9 +430,10 @@ static void on_stop(struct task *t)
 static void worker_main(void *arg)
 {
     struct sql_service *s = arg;
-    struct err          e;
+    struct err e;
     if (broker_port_create(&s->port, s->broker, s->loop, &e) != ERR_NONE ||
-        engine_create(&s->engine, s->port, &s->engine_options, &e) != ERR_NONE || engine_load(s->engine, &e) != ERR_NONE) {
+        engine_create(&s->engine, s->port, &s->engine_options, &e) != ERR_NONE ||
+        engine_load(s->engine, &e) != ERR_NONE) {
         diag_printf(s->diag, DIAG_ERROR, "sql", "flows are not running: %s", e.text);
     }
     s->loop->post(s->loop, &s->step_task);
@@ -445,10 +454,11 @@ static void on_stopped(struct task *t)
     if (stopped) stopped(arg);
 }
 
-enum err_code sql_service_start(struct sql_service **out, struct broker *b, const struct sql_service_options *o, struct err *e)
+enum err_code sql_service_start(struct sql_service **out, struct broker *b, const struct sql_service_options *o,
+                                struct err *e)
 {
     struct sql_service *s = calloc(1, sizeof *s);
-    enum err_code       rc;
+    enum err_code rc;
     *out = NULL;
     if (s == NULL) return err_set(e, ERR_MEMORY, "starting the SQL worker: out of memory");
     s->broker = b;
@@ -460,7 +470,9 @@ enum err_code sql_service_start(struct sql_service **out, struct broker *b, cons
     s->step_task.run = on_step_task;
     s->stop_task.run = on_stop;
     s->step_timer.fire = on_step_timer;
-    s->engine_options = (struct engine_options){.wake = on_engine_wake, .wake_arg = s, .commit_interval_ms = o->commit_interval_ms,
+    s->engine_options = (struct engine_options){.wake = on_engine_wake,
+                                                .wake_arg = s,
+                                                .commit_interval_ms = o->commit_interval_ms,
                                                 .default_partitions = o->default_partitions};
     rc = os_loop_create(&s->loop, e);
     if (rc == ERR_NONE) rc = os_thread_start(&s->thread, worker_main, s, e);

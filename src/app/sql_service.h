@@ -12,8 +12,8 @@ struct sql_service_options {
     int32_t default_partitions;
 };
 /* Starts the worker thread and, on it, the flows that are defined. */
-MUST_USE enum err_code sql_service_start(struct sql_service **out, struct broker *b, const struct sql_service_options *o,
-                                         struct err *e);
+MUST_USE enum err_code sql_service_start(struct sql_service **out, struct broker *b,
+                                         const struct sql_service_options *o, struct err *e);
 /* Ends scripts and flows; done runs on the loop when the thread is gone, then the service is freed. */
 void sql_service_stop(struct sql_service *s, void (*done)(void *arg), void *arg);
 
@@ -28,9 +28,10 @@ struct sql_client {
     void (*done)(struct sql_client *c, bool failed, struct bytes error_json);
 };
 struct sql_request;
-struct sql_request *sql_service_execute(struct sql_service *s, struct bytes text, enum sql_format format, struct sql_client *c);
-void                sql_request_resume(struct sql_request *r);
-void                sql_request_cancel(struct sql_request *r); /* no more calls; r is gone */
+struct sql_request *sql_service_execute(struct sql_service *s, struct bytes text, enum sql_format format,
+                                        struct sql_client *c);
+void sql_request_resume(struct sql_request *r);
+void sql_request_cancel(struct sql_request *r); /* no more calls; r is gone */
 
 /* Figures of the flows, as Prometheus text; fn runs on the loop. */
 void sql_service_metrics(struct sql_service *s, void (*fn)(void *arg, struct bytes text), void *arg);

@@ -48,9 +48,7 @@ static enum err_code prepare_topics(struct broker *b, struct err *e)
 
     (void)snprintf(path, sizeof(path), "%s/topics", b->data_dir);
     if (fs->exists(fs, path)) return ERR_NONE;
-    enum err_code rc = fs->mkdir(fs, path, e);
-    if (rc == ERR_NONE) rc = fs->sync_dir(fs, b->data_dir, e);
-    return rc;
+    return fs->mkdir(fs, path, e);
 }
 
 static void broker_free(struct broker *b)
@@ -134,7 +132,9 @@ static void close_partition(struct partition *p)
     if (!p->is_stopped && log_sync(p->log, &e) != ERR_NONE) partition_stop(p, &e);
     if (!p->is_stopped) partition_durable_moved(p);
     partition_fail_waits(p, ERR_CLOSED);
-    if (!p->is_stopped && p->unsaved_bytes > 0 && producers_count(p->producers) > 0)
+    bool is_worth_it =
+        p->unsaved_bytes > PRODUCERS_SAVE_BYTES || (p->unsaved_bytes > 0 && producers_count(p->producers) > 0);
+    if (!p->is_stopped && is_worth_it)
         (void)!producers_save(p->producers, b->sys->fs, p->dir, log_end_offset(p->log), NULL);
 }
 
@@ -188,6 +188,11 @@ void broker_stats(const struct broker *b, struct broker_stats *out)
     uint32_t pos = 0;
 
     *out = b->stats;
+    if (out->disk_full) { /* Nobody may have tried again since. */
+        struct fs_space space;
+        enum err_code rc = b->sys->fs->space(b->sys->fs, b->data_dir, &space, NULL);
+        if (rc == ERR_NONE && space.free_bytes > DISK_ROOM_BYTES) out->disk_full = false;
+    }
     out->n_topics = map_count(&b->topics);
     out->n_partitions = 0;
     for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;)

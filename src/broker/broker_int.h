@@ -22,7 +22,9 @@
 #define SEGMENT_MS_DEFAULT (7ll * 24 * 3600 * 1000)
 #define RETENTION_MS_DEFAULT (7ll * 24 * 3600 * 1000)
 #define RETENTION_RUN_MS_MAX 60000
-#define TOPIC_DIR_NAME_LEN_MAX 200 /* of the topic's name in its directory's name: NAME_MAX is 255 */
+#define PRODUCERS_SAVE_BYTES (1u << 20) /* so much new log is worth a snapshot at close although it names no producer */
+#define DISK_ROOM_BYTES (1u << 20)      /* free space that counts as room again */
+#define TOPIC_DIR_NAME_LEN_MAX 200      /* of the topic's name in its directory's name: NAME_MAX is 255 */
 #define TOPIC_DIR_LEN_MAX (TOPIC_DIR_NAME_LEN_MAX + 1 + 32)
 #define DATA_DIR_LEN_MAX (LIMIT_PATH_LEN_MAX - 512) /* leaves room for every name below it */
 
@@ -93,6 +95,7 @@ struct broker {
     uint64_t topic_seq;
     struct topic *meta; /* _weir_meta */
     uint64_t meta_compact_at;
+    bool has_names;         /* identity_sync_names was done, by this process or an earlier one */
     struct map definitions; /* "kind\0name" -> struct definition */
     int64_t producer_id_next, producer_id_end;
 
@@ -109,6 +112,8 @@ struct broker {
 
 /* ---- identity.c: weir.meta ---- */
 MUST_USE enum err_code identity_open(struct broker *b, struct err *e);
+/* Makes the names of a new data directory durable. */
+MUST_USE enum err_code identity_sync_names(struct broker *b, struct err *e);
 
 /* ---- journal.c: a log that is read whole at open and rewritten when it has grown ---- */
 typedef enum err_code (*journal_fn)(void *arg, const struct record *r, struct err *e);
@@ -143,6 +148,8 @@ bool topic_name_is_internal(struct bytes name);
 /* As topic_create, for internal names too. */
 MUST_USE enum err_code topic_create_any(struct broker *b, struct bytes name, int32_t n_partitions,
                                         const struct topic_config *c, struct topic **out, struct err *e);
+/* As topic_delete, for internal topics too. */
+MUST_USE enum err_code topic_delete_any(struct broker *b, struct topic *t, struct err *e);
 /* A topic without logs, in the tables. */
 struct topic *topic_make(struct broker *b, struct bytes name, const uint8_t uuid[16], int32_t n_partitions,
                          const struct topic_config *c, uint64_t seq);

@@ -130,8 +130,6 @@ static void delete_run(void *arg)
     struct topic *t = topic_find(c->broker, c->name);
     if (t == NULL)
         c->rc = err_set(c->e, ERR_NOT_FOUND, "no topic %.*s", BYTES_ARG(c->name));
-    else if (topic_is_internal(t))
-        c->rc = err_set(c->e, ERR_DENIED, "%.*s is internal", BYTES_ARG(c->name));
     else {
         c->id = topic_handle_id(t);
         c->rc = topic_delete(c->broker, t, c->e);

@@ -37,6 +37,8 @@ static void test_topic__created_found_kept(void **state)
     assert_ptr_equal(topic_next(w.b, &pos), t);
     assert_ptr_equal(topic_next(w.b, &pos), topic_find(w.b, BYTES_LIT("auto")));
     assert_null(topic_next(w.b, &pos));
+    pos = 0;
+    assert_int_equal(topic_delete(w.b, topic_next(w.b, &pos), &e), ERR_DENIED);
 
     world_die(&w, true);
     world_open(&w);
@@ -118,6 +120,7 @@ static void test_identity__kept_and_epoch_rises(void **state)
     (void)snprintf(id, sizeof(id), "%s", broker_cluster_id(w.b));
     assert_int_equal(strlen(id), 22);
     int32_t epoch = broker_epoch(w.b);
+    world_topic(&w, "t", 1); /* from here on there is something to lose (I5) */
     for (int i = 0; i < 5; i++) {
         if (i % 2)
             world_restart(&w);
@@ -385,6 +388,46 @@ static void test_append__failed_sync_stops_the_partition(void **state)
     world_deinit(&w);
 }
 
+/* Rot below the durable offset: read-only, named, the rest stays readable. */
+static void test_append__rot_makes_a_partition_read_only(void **state)
+{
+    struct world w;
+    struct broker_stats s;
+    struct buf batch;
+    struct log_slice slice;
+    struct err e = {0};
+    char path[256];
+
+    world_init(&w, 20);
+    world_open(&w);
+    struct topic *t = world_topic(&w, "t", 1);
+    for (int i = 0; i < 3; i++)
+        put(&w, topic_partition(t, 0), "a value that is long enough to be hit by a flipped bit", 10);
+    const uint8_t *id = topic_uuid(t);
+    size_t at = (size_t)snprintf(path, sizeof(path), "data/topics/t-");
+    for (int i = 0; i < 16; i++)
+        at += (size_t)snprintf(path + at, sizeof(path) - at, "%02x", id[i]);
+    (void)snprintf(path + at, sizeof(path) - at, "/0/00000000000000000000.log");
+    broker_close(w.b);
+    world_run(&w, 1);
+    assert_true(sim_disk_flip_bit(w.sim, path, 200, 4)); /* in the first batch */
+    memcpy(path + strlen(path) - 3, "idx", 3);           /* without its index the whole segment is looked at */
+    assert_ok(w.sys->fs->unlink(w.sys->fs, path, NULL));
+    world_open(&w);
+    struct partition *p = world_partition(&w, "t", 0);
+    broker_stats(w.b, &s);
+    assert_int_equal(s.partitions_stopped, 1);
+    make_batch(&batch, "v", 1, WORLD_WALL_MS, -1, -1);
+    assert_int_equal(try_append(p, &batch, batch.len), ERR_STOPPED);
+    assert_int_equal(partition_read(p, 0, 1 << 20, &slice, &e), ERR_CORRUPT);
+    assert_ok(partition_read(p, 20, 1 << 20, &slice, &e));
+    assert_true(slice.bytes.len > 0);
+    log_slice_release(&slice);
+    put(&w, topic_partition(world_topic(&w, "other", 1), 0), "fine", 1);
+    buf_deinit(&batch);
+    world_deinit(&w);
+}
+
 static void test_durability__interval_and_os(void **state)
 {
     for (int mode = DURABILITY_INTERVAL; mode <= DURABILITY_OS; mode++) {
@@ -632,6 +675,7 @@ int main(void)
         cmocka_unit_test(test_append__idempotent_producers),
         cmocka_unit_test(test_append__full_disk_refuses_and_resumes),
         cmocka_unit_test(test_append__failed_sync_stops_the_partition),
+        cmocka_unit_test(test_append__rot_makes_a_partition_read_only),
         cmocka_unit_test(test_durability__interval_and_os),
         cmocka_unit_test(test_wait__wakes_once_after_the_call),
         cmocka_unit_test(test_read__times_to_offsets),

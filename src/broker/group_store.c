@@ -340,6 +340,11 @@ enum err_code store_load(struct groups *gs, struct err *e)
     if (t == NULL) return ERR_NONE;
     gs->log = topic_partition(t, 0);
     enum err_code rc = journal_read(gs->log->log, 0, load_record, gs, e);
+    if (rc == ERR_CORRUPT) { /* Reported already. Offsets of before the damage are better than not to start. */
+        rc = ERR_NONE;
+        diag_printf(gs->broker->sys->diag, DIAG_ERROR, "group", "%s is damaged: offsets may be older than committed",
+                    OFFSETS_TOPIC);
+    }
     if (rc != ERR_NONE) return err_wrap(e, rc, "reading the broker's own topic %s", OFFSETS_TOPIC);
     gs->compact_at = journal_compact_at(live_bytes(gs));
     /* Members of a restored group have one session from now to say that they are still there. */

@@ -94,26 +94,6 @@ static bool has_topics(struct broker *b)
     return rc == ERR_NONE && any;
 }
 
-/* The file's name and the directory's own. */
-static enum err_code sync_names(struct broker *b, struct err *e)
-{
-    struct fs *fs = b->sys->fs;
-    char parent[LIMIT_PATH_LEN_MAX];
-    size_t len = strlen(b->data_dir);
-
-    enum err_code rc = fs->sync_dir(fs, b->data_dir, e);
-    if (rc != ERR_NONE) return rc;
-    while (len > 1 && b->data_dir[len - 1] == '/')
-        len--;
-    while (len > 0 && b->data_dir[len - 1] != '/')
-        len--;
-    (void)snprintf(parent, sizeof(parent), "%.*s", (int)(len > 1 ? len - 1 : len), b->data_dir);
-    if (len == 0) (void)snprintf(parent, sizeof(parent), ".");
-    rc = fs->sync_dir(fs, parent, e);
-    if (rc == ERR_NOT_FOUND && len <= 1) rc = fs->sync_dir(fs, "", e); /* the root of a simulated disk */
-    return rc;
-}
-
 enum err_code identity_open(struct broker *b, struct err *e)
 {
     struct fs *fs = b->sys->fs;
@@ -143,7 +123,6 @@ enum err_code identity_open(struct broker *b, struct err *e)
     struct iovec iov = {bytes, sizeof(bytes)};
     rc = fs->pwritev(fs, f, &iov, 1, (uint64_t)id.slot * SLOT_STRIDE, e);
     if (rc == ERR_NONE) rc = fs->sync(fs, f, e); /* I2 */
-    if (rc == ERR_NONE && id.generation <= 2) rc = sync_names(b, e);
     if (rc != ERR_NONE) goto done;
     b->epoch = id.epoch;
     memcpy(b->cluster_id, id.cluster_id, sizeof(b->cluster_id));
@@ -151,4 +130,25 @@ enum err_code identity_open(struct broker *b, struct err *e)
 done:
     fs->close(fs, f);
     return rc == ERR_NONE ? rc : err_wrap(e, rc, "%s", path);
+}
+
+enum err_code identity_sync_names(struct broker *b, struct err *e)
+{
+    struct fs *fs = b->sys->fs;
+    char parent[LIMIT_PATH_LEN_MAX];
+    size_t len = strlen(b->data_dir);
+
+    (void)snprintf(parent, sizeof(parent), "%s/topics", b->data_dir);
+    enum err_code rc = fs->sync_dir(fs, parent, e);
+    if (rc == ERR_NONE) rc = fs->sync_dir(fs, b->data_dir, e);
+    if (rc != ERR_NONE) return rc;
+    while (len > 1 && b->data_dir[len - 1] == '/')
+        len--;
+    while (len > 0 && b->data_dir[len - 1] != '/')
+        len--;
+    (void)snprintf(parent, sizeof(parent), "%.*s", (int)(len > 1 ? len - 1 : len), b->data_dir);
+    if (len == 0) (void)snprintf(parent, sizeof(parent), ".");
+    rc = fs->sync_dir(fs, parent, e);
+    if (rc == ERR_NOT_FOUND && len <= 1) rc = fs->sync_dir(fs, "", e); /* the root of a simulated disk */
+    return rc;
 }

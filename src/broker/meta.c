@@ -152,7 +152,8 @@ enum err_code meta_open(struct broker *b, struct err *e)
     if (rc == ERR_NONE) rc = journal_read(t->partitions[0].log, 0, apply, b, e);
     if (rc != ERR_NONE) return err_wrap(e, rc, "reading the broker's own topic %s", META_TOPIC);
     b->meta = t;
-    b->producer_id_next = b->producer_id_end; /* What is left of the last block is given up (M2). */
+    b->has_names = log_end_offset(t->partitions[0].log) > 0; /* put() syncs them first */
+    b->producer_id_next = b->producer_id_end;                /* What is left of the last block is given up (M2). */
     b->meta_compact_at = journal_compact_at(live_bytes(b));
     return ERR_NONE;
 }
@@ -215,9 +216,12 @@ static enum err_code put(struct broker *b, struct bytes key, struct bytes value,
     struct err why = {0};
 
     if (p->is_stopped) return err_set(e, ERR_STOPPED, "%s has stopped after a disk error", META_TOPIC);
+    enum err_code rc = b->has_names ? ERR_NONE : identity_sync_names(b, e);
+    if (rc != ERR_NONE) return rc;
+    b->has_names = true;
     journal_begin(&w, p->log, broker_now_ms(b), &why);
     journal_put(&w, key, value);
-    enum err_code rc = journal_finish(&w);
+    rc = journal_finish(&w);
     if (rc == ERR_NONE) rc = log_sync(p->log, &why);
     if (log_is_stopped(p->log)) partition_stop(p, &why);
     b->stats.disk_full = rc == ERR_NO_SPACE;

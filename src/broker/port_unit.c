@@ -65,6 +65,7 @@ static enum err_code open_journal(struct open_call *c)
     u->marked = c->restore.applied;
     u->since_snapshot = c->restore.since_snapshot;
     u->snapshot_bytes = c->restore.snapshot_bytes;
+    unit_write_mark(u); /* Before a partition forgets the producer of what was just appended. */
     return ERR_NONE;
 }
 
@@ -195,7 +196,7 @@ static void delete_run(void *arg)
         return;
     }
     struct topic *t = topic_find(b, bytes_str(c->topic_name));
-    c->rc = t ? topic_delete(b, t, c->e) : err_set(c->e, ERR_NOT_FOUND, "no such unit");
+    c->rc = t ? topic_delete_any(b, t, c->e) : err_set(c->e, ERR_NOT_FOUND, "no such unit");
     slot_give(b, c->topic_name);
 }
 

@@ -13,9 +13,9 @@
  * still holds its task or job: it frees itself then. */
 #include "broker/broker_int.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <threads.h>
 
 enum job_state { JOB_IDLE, JOB_SUBMITTED, JOB_RUNNING, JOB_RAN };
 
@@ -35,8 +35,8 @@ struct syncer {
     _Atomic int state;   /* enum job_state */
     _Atomic uint64_t ns; /* of the last job */
     struct clock *clock;
-    mtx_t lock; /* only for waiting in take_back; guards nothing else */
-    cnd_t ran;
+    pthread_mutex_t lock; /* only for waiting in take_back; guards nothing else */
+    pthread_cond_t ran;
 };
 
 static void turn_run(struct task *t);
@@ -53,15 +53,15 @@ struct syncer *syncer_create(struct broker *b)
     s->job.done = job_done;
     s->broker = b;
     s->clock = b->sys->clock;
-    check(mtx_init(&s->lock, mtx_plain) == thrd_success && cnd_init(&s->ran) == thrd_success);
+    check(pthread_mutex_init(&s->lock, NULL) == 0 && pthread_cond_init(&s->ran, NULL) == 0);
     return s;
 }
 
 static void free_when_unheld(struct syncer *s)
 {
     if (s->broker != NULL || s->is_posted || s->is_job_out) return;
-    mtx_destroy(&s->lock);
-    cnd_destroy(&s->ran);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->ran);
     free(s->entries);
     free(s);
 }
@@ -153,10 +153,10 @@ static void job_run(struct job *j)
     int expected = JOB_SUBMITTED;
     if (!atomic_compare_exchange_strong(&s->state, &expected, JOB_RUNNING)) return; /* syncer_settle did it */
     sync_all(s);
-    (void)mtx_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     s->state = JOB_RAN;
-    (void)cnd_broadcast(&s->ran);
-    (void)mtx_unlock(&s->lock);
+    pthread_cond_broadcast(&s->ran);
+    pthread_mutex_unlock(&s->lock);
 }
 
 static bool grow(struct syncer *s)
@@ -226,6 +226,7 @@ static void finish_entry(struct broker *b, struct sync_entry *entry, bool is_ins
         return;
     }
     if (p->topic->is_deleted) return;
+    if (entry->sync.upto < log_end_offset(p->log)) partition_mark_dirty(p); /* One sync covers four segments at most. */
     if (is_inside_call)
         mark_moved(p);
     else
@@ -269,10 +270,10 @@ static bool take_back(struct syncer *s)
     int expected = JOB_SUBMITTED;
 
     if (atomic_compare_exchange_strong(&s->state, &expected, JOB_RUNNING)) return true;
-    (void)mtx_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
     while (s->state != JOB_RAN)
-        (void)cnd_wait(&s->ran, &s->lock);
-    (void)mtx_unlock(&s->lock);
+        pthread_cond_wait(&s->ran, &s->lock);
+    pthread_mutex_unlock(&s->lock);
     return false;
 }
 

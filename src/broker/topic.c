@@ -190,6 +190,7 @@ static enum err_code restore_producers(struct partition *p, struct err *e)
     }
     if (from < log_start_offset(p->log)) from = log_start_offset(p->log);
     if (from < log_end_offset(p->log)) {
+        if (from == log_start_offset(p->log)) p->unsaved_bytes = log_size_bytes(p->log);
         rc = log_scan(p->log, from, record_producers, p, e);
         if (rc == ERR_CORRUPT) rc = ERR_NONE; /* Reported by log_open; this partition takes no appends. */
         if (rc != ERR_NONE) return rc;
@@ -228,7 +229,10 @@ static enum err_code open_partition(struct partition *p, struct err *e)
     enum err_code rc = log_open(&p->log, b->sys, p->dir, &o, b->epoch, &r, e);
     if (rc != ERR_NONE) return err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
     report_recovery(p, &r);
-    if (r.corrupt_from >= 0) b->stats.partitions_stopped++;
+    if (r.corrupt_from >= 0) { /* read-only */
+        p->is_stopped = true;
+        b->stats.partitions_stopped++;
+    }
     rc = restore_producers(p, e);
     return rc == ERR_NONE ? rc : err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
 }
@@ -241,11 +245,11 @@ enum err_code topic_open_logs(struct topic *t, struct err *e)
     enum err_code rc = fs->mkdir(fs, t->dir, e);
     for (int32_t i = 0; rc == ERR_NONE && i < t->n_partitions; i++)
         rc = open_partition(&t->partitions[i], e);
-    if (rc == ERR_NONE && is_new) {
+    /* Names further down are synced by the log, with the first data that needs them; meta's by identity_sync_names. */
+    if (rc == ERR_NONE && is_new && !bytes_equal_str(bytes_str(t->name), META_TOPIC)) {
         char topics[LIMIT_PATH_LEN_MAX];
         (void)snprintf(topics, sizeof(topics), "%s/topics", t->broker->data_dir);
-        rc = fs->sync_dir(fs, t->dir, e);
-        if (rc == ERR_NONE) rc = fs->sync_dir(fs, topics, e);
+        rc = fs->sync_dir(fs, topics, e);
     }
     return rc;
 }
@@ -409,7 +413,13 @@ struct topic *topic_next(struct broker *b, uint32_t *pos)
 
 enum err_code topic_delete(struct broker *b, struct topic *t, struct err *e)
 {
-    if (t == b->meta) return err_set(e, ERR_DENIED, "%s cannot be deleted", t->name);
+    if (t->is_internal) return err_set(e, ERR_DENIED, "%s is internal", t->name);
+    return topic_delete_any(b, t, e);
+}
+
+enum err_code topic_delete_any(struct broker *b, struct topic *t, struct err *e)
+{
+    check(t != b->meta);
     enum err_code rc = meta_drop_topic(b, t, e);
     if (rc != ERR_NONE) return err_wrap(e, rc, "deleting topic %s", t->name);
 

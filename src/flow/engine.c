@@ -1,8 +1,10 @@
 /* The engine: streams, flows and scripts over one port, stepped by its owner.
  *
- * E1  Nothing happens but inside of engine_step and engine_load: wakes of the port and answers of commits only note and
- * call `wake`. E2  Each step is bounded: a few reads per flow and per query, in order of creation. More work: true. E3
- * A definition that cannot be loaded does not stop the others: a flow is then shown as failed, with the reason. */
+ * E1  Nothing happens but inside of engine_step and engine_load: wakes of the port and answers of commits only
+ *     note and call `wake`.
+ * E2  Each step is bounded: a few reads per flow and per query, in order of creation. More work: true.
+ * E3  A definition that cannot be loaded does not stop the others: a flow is then shown as failed, with the
+ *     reason. */
 #include "flow/engine_int.h"
 
 #include <stdio.h>

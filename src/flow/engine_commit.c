@@ -2,9 +2,9 @@
  *
  * C1  A commit is built once and kept until it is answered: after ERR_NO_SPACE the same content is handed over again.
  * C2  What the engine itself must remember is one entry, "m":
- *       version u8 (1), crc32c of the query's text be32, watermark, turn, rows in, out, bad, late, number of
- * partitions, then for each partition: watermark, idle u8.                    (integers without a note are varints)
- *     Entries of groups begin with "g", of LIMIT with "l" (pipeline.h). */
+ *       version u8 (1), crc32c of the query's text be32, watermark, turn, rows in, out, bad, late,
+ *       number of partitions, then for each partition: watermark, idle u8.
+ *     Integers without a note are varints. Entries of groups begin with "g", of LIMIT with "l" (pipeline.h). */
 #include "flow/engine_int.h"
 
 #include <stdio.h>

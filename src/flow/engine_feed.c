@@ -1,9 +1,10 @@
 /* Reading a topic: partitions take turns, records become chunks, chunks go through the pipeline.
  *
- * F1  A read is processed whole: offsets move only at chunk ends, and an owner that wants to stop does so between
- * reads. So the order in which partitions are read depends on what is in them and on the turn (both are committed), not
- * on when somebody stopped. F2  A chunk holds rows of one partition. Records are borrowed from the read until their
- * chunk is through. F3  A partition with unread records is never idle, however long nobody looked at it. */
+ * F1  A read is processed whole: offsets move only at chunk ends, and an owner that wants to stop does so
+ *     between reads. So the order in which partitions are read depends on what is in them and on the turn (both
+ *     are committed), not on when somebody stopped.
+ * F2  A chunk holds rows of one partition. Records are borrowed from the read until their chunk is through.
+ * F3  A partition with unread records is never idle, however long nobody looked at it. */
 #include "flow/engine_int.h"
 
 static uint64_t idle_timeout_ns(const struct engine *en, const struct stream_def *def)
@@ -141,8 +142,9 @@ static enum err_code read_push(struct feed *f, int partition, const struct port_
         if (batch_last_offset(&view) < f->next[partition] || (view.attributes & BATCH_ATTR_CONTROL)) continue;
         if (view.base_offset >= f->stop[partition]) break;
         rc = batch_push(f, partition, &view, &used, e);
-        if (rc != ERR_NONE)
+        if (rc == ERR_CORRUPT)
             return err_wrap(e, rc, "partition %d, batch at %lld", partition, (long long)view.base_offset);
+        if (rc != ERR_NONE) return rc;
     }
     return pipeline_is_done(f->pipeline) ? ERR_NONE : chunk_push(f, e);
 }

@@ -1,16 +1,17 @@
 /* A flow: CREATE STREAM .. AS SELECT, running.
  *
- *   created ──first step──▶ running ──error──▶ failed (visible in its figures until the engine is restarted or the flow
- * dropped)
+ *   created ──first step──▶ running ──error──▶ failed (shown with its reason; ends by a restart or DROP)
  *
  *   running:  read ─▶ ... ─▶ read ─▶ commit built ─▶ under way ─▶ answered ─▶ read
  *                                       ▲  disk full: again, the same │
  *                                       └─────────────────────────────┘
  *
- * L1  A flow holds at most one epoch: while a commit is under way nothing is read. What an epoch may read and write is
- * bounded. L2  An epoch is committed when commit_interval_ms have passed since the last commit, or when it is full.
- * Quiet flows commit nothing. L3  After a restart the flow goes on from the last commit: offsets, groups, watermark,
- * idleness and the partition whose turn it is are all in it, so that the output is that of an undisturbed run. */
+ * L1  A flow holds at most one epoch: while a commit is under way nothing is read. What an epoch may read and
+ *     write is bounded.
+ * L2  An epoch is committed when commit_interval_ms have passed since the last commit, or when it is full. Quiet
+ *     flows commit nothing.
+ * L3  After a restart the flow goes on from the last commit: offsets, groups, watermark, idleness and the
+ *     partition whose turn it is are all in it, so that the output is that of an undisturbed run. */
 #include "flow/engine_int.h"
 
 #include <stdlib.h>
@@ -37,11 +38,12 @@ struct flow *flow_create(struct engine *en, struct bytes name, struct bytes text
     return f;
 }
 
+/* May be called inside of an answer of the port: the unit is closed by the next step. */
 void flow_fail(struct flow *f, const struct err *e)
 {
-    flow_stop(f);
     f->state = FLOW_FAILED;
     f->error = *e;
+    f->commit = COMMIT_NONE;
     engine_wake(f->engine);
 }
 
@@ -186,6 +188,7 @@ static bool flow_read(struct flow *f, uint64_t now_ns)
 bool flow_step(struct flow *f, const struct engine_now *now, uint64_t *deadline_ns)
 {
     if (!f->has_started) flow_start(f, now);
+    if (f->state == FLOW_FAILED) flow_stop(f);
     if (f->state != FLOW_RUNNING || f->commit == COMMIT_UNDER_WAY) return false;
     f->wall_ms = now->wall_ms;
     if (now->mono_ns < f->retry_ns) {

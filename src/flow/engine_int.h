@@ -1,9 +1,10 @@
 /* engine_int.h: what the files of the engine share. Private to engine*.c. One thread.
  *
  *   engine ─┬─ catalog: streams by name (engine_catalog.c)
- *           ├─ flows (engine_flow.c): feed -> pipeline -> outputs (engine_output.c) -> one port commit an epoch
- * (engine_commit.c) └─ scripts (engine_script.c): one statement after the other; SELECT is feed -> pipeline -> sink
- * (engine_query.c) */
+ *           ├─ flows: feed -> pipeline -> outlets -> one port commit an epoch
+ *           │         (engine_flow.c, engine_feed.c, engine_rows.c, engine_output.c, engine_commit.c)
+ *           └─ scripts: one statement after the other; SELECT is feed -> pipeline -> sink
+ *                     (engine_script.c, engine_statement.c, engine_query.c, engine_show.c) */
 #ifndef WEIR_FLOW_ENGINE_INT_H
 #define WEIR_FLOW_ENGINE_INT_H
 
@@ -40,7 +41,7 @@ struct feed {
     uint64_t idle_ns; /* 0: never */
     bool has_ended;   /* bounded and all read, or LIMIT reached */
     bool is_watched;
-    struct buf scratch[8]; /* decompressed batches of the chunk under way */
+    struct buf scratch[32]; /* decompressed batches of the chunk under way */
     uint64_t rows_in, rows_bad, rows_late;
     size_t bytes_read; /* since the owner reset it */
     void (*bad)(void *arg, const struct row_origin *o, const char *text);

@@ -1,8 +1,9 @@
 /* A SELECT of a session: feed -> pipeline -> sink. No commits, nothing is kept.
  *
- * Q1  Without EMIT (or in an engine that is bounded) it reads from the start to the ends it saw when it began, then
- * ends. Q2  A full sink stops reading; rows that a closing window or a sort holds come out together all the same. Q3
- * Bad and late rows are counted, and said once at the end with the first one's place. */
+ * Q1  Without EMIT (or in an engine that is bounded) it reads from the start to the ends it saw when it began,
+ *     then ends.
+ * Q2  A full sink stops reading; rows that a closing window or a sort holds come out together all the same.
+ * Q3  Bad and late rows are counted, and said once at the end with the first one's place. */
 #include "flow/engine_int.h"
 
 #include <inttypes.h>

@@ -72,6 +72,19 @@ static void live(struct world *w, struct model *m, int32_t epoch, int generation
     producers_destroy(p);
 }
 
+struct below {
+    int64_t start;
+    int n;
+};
+
+static bool count_below(void *arg, const char *name, bool is_dir, uint64_t size)
+{
+    struct below *b = arg;
+    int64_t base;
+    b->n += segment_parse_name(name, ".log", &base) && base <= b->start;
+    return true;
+}
+
 static void check_model(struct world *w, struct log *l, const struct model *m, int generation)
 {
     int64_t start = log_start_offset(l), end = log_end_offset(l);
@@ -79,6 +92,10 @@ static void check_model(struct world *w, struct log *l, const struct model *m, i
     if (end < m->acked) fail_msg("acknowledged up to %lld, stored up to %lld", (long long)m->acked, (long long)end);
     if (end > m->sent) fail_msg("sent up to %lld, stored up to %lld", (long long)m->sent, (long long)end);
     assert_int_equal(log_durable_offset(l), end);
+    /* Segments that a trim had removed do not come back with the power. */
+    struct below below = {.start = start};
+    ok(w->fs->list(w->fs, DIR_LOG, count_below, &below, &w->e));
+    assert_int_equal(below.n, 1);
     check_content(w, l, start, end, 2000, generation);
 }
 

@@ -81,7 +81,7 @@ static void test_log__roundtrip_on_a_real_disk(void **state)
 {
     struct world world, *w = &world;
     struct sys real;
-    char root[] = "/tmp/weir-log-XXXXXX", dir[64];
+    char root[] = P_tmpdir "/weir-log-XXXXXX", dir[64];
 
     world_open(w, 1);
     real = *w->sys;
@@ -438,6 +438,41 @@ static void test_log__full_disk_is_no_harm(void **state)
     world_close(w);
 }
 
+static enum err_code (*whole_pwritev)(struct fs *fs, struct file *f, const struct iovec *iov, int n, uint64_t at,
+                                      struct err *e);
+
+/* Writes half and says that the disk is full, as a real one does. */
+static enum err_code half_pwritev(struct fs *fs, struct file *f, const struct iovec *iov, int n, uint64_t at,
+                                  struct err *e)
+{
+    struct iovec half = {iov->iov_base, iov->iov_len / 2};
+    enum err_code rc = whole_pwritev(fs, f, &half, 1, at, e);
+    return rc == ERR_NONE ? err_set(e, ERR_NO_SPACE, "full after %zu bytes", half.iov_len) : rc;
+}
+
+/* L4: the half of a batch that fitted does not stay. */
+static void test_log__half_written_batch_is_undone(void **state)
+{
+    struct world world, *w = &world;
+    struct log_options o = options_small();
+
+    world_open(w, 1);
+    struct log *l = open_log(w, &o, 1);
+    ok(append_batch(w, l, 2, 300, 0, 0));
+    uint64_t size = log_size_bytes(l);
+    whole_pwritev = w->fs->pwritev;
+    w->fs->pwritev = half_pwritev;
+    assert_int_equal(append_batch(w, l, 4, 400, 0, 0), ERR_NO_SPACE);
+    w->fs->pwritev = whole_pwritev;
+    assert_int_equal(file_size(w, DIR_LOG "/00000000000000000000.log"), size);
+    ok(append_batch(w, l, 1, 10, 0, 0)); /* shorter than what was left there */
+    ok(log_sync(l, &w->e));
+    check_content(w, l, 0, 3, 1000, 0);
+    log_close(l);
+    check_undamaged(w, DIR_LOG);
+    world_close(w);
+}
+
 static void test_log__failed_write_stops(void **state)
 {
     struct world world, *w = &world;
@@ -550,7 +585,7 @@ static void test_log__read_by_other_threads(void **state)
     struct world world, *w = &world;
     struct log_options o = options_small();
     struct sys real;
-    char root[] = "/tmp/weir-log-XXXXXX", dir[64];
+    char root[] = P_tmpdir "/weir-log-XXXXXX", dir[64];
     struct log *l;
     pthread_t threads[2];
 
@@ -594,6 +629,7 @@ int main(void)
         cmocka_unit_test(test_log__scan_sees_all_headers),
         cmocka_unit_test(test_log__sync_in_three_steps),
         cmocka_unit_test(test_log__full_disk_is_no_harm),
+        cmocka_unit_test(test_log__half_written_batch_is_undone),
         cmocka_unit_test(test_log__failed_write_stops),
         cmocka_unit_test(test_log__failed_sync_stops_for_good),
         cmocka_unit_test(test_log__read_by_other_threads),

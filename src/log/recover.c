@@ -225,12 +225,12 @@ static enum err_code take_sealed(struct recover *rec, size_t i, struct err *e)
 
 /* ---- the tail ---- */
 
+/* settle syncs it. */
 static enum err_code cut_tail(struct recover *rec, struct segment *seg, uint64_t file_size, struct err *e)
 {
     uint64_t keep = atomic_load(&seg->size);
 
     enum err_code rc = rec->l->fs->truncate(rec->l->fs, seg->file, keep, e);
-    if (rc == ERR_NONE) rc = rec->l->fs->sync(rec->l->fs, seg->file, e);
     rec->r->cut_bytes += file_size - keep;
     rec->has_moved = true;
     return rc;
@@ -336,7 +336,7 @@ static enum err_code settle(struct recover *rec, struct err *e)
 
     for (size_t i = rec->tail; i < l->n_slots && rc == ERR_NONE; i++) {
         struct segment *seg = l->slots[i].seg;
-        if (sync) rc = l->fs->sync(l->fs, seg->file, e);
+        if (sync || rec->has_moved) rc = l->fs->sync(l->fs, seg->file, e);
         if (rc != ERR_NONE) break;
         /* A cut index must be on disk before new entries follow: old ones that came back would pass for theirs. */
         if (index_count(&seg->index) != seg->index_flushed || rec->has_moved) {

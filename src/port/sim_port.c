@@ -2,10 +2,12 @@
  * map of state.
  *
  * S1  Nothing is delivered from inside a call: wakes and answers wait for sim_port_pump().
- * S2  A commit is checked when it is made and applied when it is pumped (or kept by a restart): until then no reader
- * sees a byte. S3  read() hands out a copy, so that a sanitizer catches every use after release(). S4  Handles of units
- * and topics stay valid memory until sim_port_destroy, so that a computing side that "died" may still tidy up. Why no
- * clock and no thread: a test decides when things happen, by pumping. */
+ * S2  A commit is checked when it is made and applied when it is pumped (or kept by a restart): until then no
+ *     reader sees a byte.
+ * S3  read() hands out a copy, so that a sanitizer catches every use after release().
+ * S4  Handles of units and topics stay valid memory until sim_port_destroy, so that a computing side that "died"
+ *     may still tidy up.
+ * Why no clock and no thread: a test decides when things happen, by pumping. */
 #include "port/sim_port.h"
 
 #include <stdlib.h>
@@ -446,6 +448,21 @@ static enum err_code sim_commit(struct port *p, struct port_unit *u, const struc
     return ERR_NONE;
 }
 
+/* Newest key first: the port promises no order, and nobody may come to rely on one. */
+static void state_restore(const struct sim_state *st, const struct port_restore *r)
+{
+    struct map_entry **all = zalloc((map_count(&st->entries) + 1) * sizeof(struct map_entry *));
+    struct map_entry *m;
+    uint32_t pos = 0, n = 0;
+    while ((m = map_next(&st->entries, &pos)) != NULL)
+        all[n++] = m;
+    while (n > 0) {
+        m = all[--n];
+        r->state(r->arg, m->key, buf_bytes(m->value));
+    }
+    free(all);
+}
+
 static enum err_code sim_unit_open(struct port *p, struct bytes name, const struct port_restore *r,
                                    struct port_unit **out, struct err *e)
 {
@@ -468,10 +485,7 @@ static enum err_code sim_unit_open(struct port *p, struct bytes name, const stru
     }
     for (size_t i = 0; r && r->offset && i < st->n_offsets; i++)
         r->offset(r->arg, &st->offsets[i]);
-    uint32_t pos = 0;
-    struct map_entry *m;
-    while (r && r->state && (m = map_next(&st->entries, &pos)) != NULL)
-        r->state(r->arg, m->key, buf_bytes(m->value));
+    if (r && r->state) state_restore(st, r);
 
     struct port_unit *u = zalloc(sizeof *u);
     u->state = st;

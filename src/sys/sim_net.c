@@ -43,6 +43,7 @@ struct conn {
     struct timer delivery; /* a piece, or the end */
     struct err error;      /* code ERR_NONE: a clean end */
     bool is_connecting, is_reading, is_ending;
+    bool is_closed;    /* told; freed when `work`, posted meanwhile, has run */
     bool is_peer_gone; /* no more bytes than those in the window */
 };
 struct sim_net {
@@ -128,7 +129,8 @@ static void conn_end(struct conn *c)
     }
     sim_note(c->net->sim, 'e');
     if (c->handler != NULL) c->handler->closed(c->user, c->error.code == ERR_NONE ? NULL : &c->error);
-    conn_free(c);
+    c->is_closed = true;
+    if (!c->work.posted) conn_free(c);
 }
 
 static void reset_both(struct conn *c)
@@ -192,6 +194,10 @@ static void on_work(struct task *t)
 {
     struct conn *c = CONTAINER_OF(t, struct conn, work);
 
+    if (c->is_closed) {
+        conn_free(c);
+        return;
+    }
     sends_move(c);
     if (!list_is_empty(&c->completed)) {
         tell_completed(c);
@@ -409,8 +415,15 @@ static void sim_net_close(struct net *n, struct conn *c)
 /* Tasks and timers are gone already: what is left waits for its owner's close, or for the end of the world. */
 void sim_net_cut(struct sim_net *o)
 {
-    for (struct list *i = o->conns.next; i != &o->conns; i = i->next) {
+    struct list *next;
+
+    for (struct list *i = o->conns.next; i != &o->conns; i = next) {
         struct conn *c = CONTAINER_OF(i, struct conn, link);
+        next = i->next;
+        if (c->is_closed) {
+            conn_free(c);
+            continue;
+        }
         c->peer = NULL;
         c->is_reading = false;
         c->is_ending = false;

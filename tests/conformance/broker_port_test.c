@@ -4,6 +4,7 @@
 #include "conformance/port_conformance.h"
 
 #include <ftw.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,6 +21,9 @@ struct world {
     struct loop *home; /* the computing thread's loop; the broker's own, when there is one thread */
     struct loop *shard;
     struct os_thread *thread; /* the broker's, or NULL */
+    pthread_mutex_t lock;     /* of is_ready */
+    pthread_cond_t ready;
+    bool is_ready;
     struct diag *diag;
     char dir[64];
     struct broker *broker;
@@ -120,10 +124,30 @@ static void sim_end(void *world)
 }
 
 /* ---- real ---- */
+/* The loop is made on the thread that runs it: until its first run a loop takes its maker's thread for its own. */
 static void shard_main(void *arg)
 {
     struct world *w = arg;
+    struct err e = {0};
+
+    must(os_loop_create(&w->shard, &e), &e);
+    pthread_mutex_lock(&w->lock);
+    w->is_ready = true;
+    pthread_cond_signal(&w->ready);
+    pthread_mutex_unlock(&w->lock);
     (void)w->shard->run(w->shard, LOOP_RUN);
+}
+
+static void shard_start(struct world *w)
+{
+    struct err e = {0};
+
+    if (pthread_mutex_init(&w->lock, NULL) != 0 || pthread_cond_init(&w->ready, NULL) != 0) abort();
+    must(os_thread_start(&w->thread, shard_main, w, &e), &e);
+    pthread_mutex_lock(&w->lock);
+    while (!w->is_ready)
+        pthread_cond_wait(&w->ready, &w->lock);
+    pthread_mutex_unlock(&w->lock);
 }
 
 static void *os_make(void *arg)
@@ -134,12 +158,11 @@ static void *os_make(void *arg)
 
     (void)snprintf(w->dir, sizeof(w->dir), "weir-port-XXXXXX");
     if (mkdtemp(w->dir) == NULL) abort();
-    must(os_loop_create(&w->shard, &e), &e);
-    w->home = w->shard;
-    if (has_thread) must(os_loop_create(&w->home, &e), &e);
+    must(os_loop_create(&w->home, &e), &e);
+    w->shard = w->home;
+    if (has_thread) shard_start(w);
     w->diag = os_diag_create(2, DIAG_ERROR);
     w->sys = (struct sys){.clock = os_clock(), .rng = os_rng(), .fs = os_fs(), .loop = w->shard, .diag = w->diag};
-    if (has_thread) must(os_thread_start(&w->thread, shard_main, w, &e), &e);
     world_open(w);
     return w;
 }
@@ -193,9 +216,11 @@ static void os_end(void *world)
     if (w->thread) {
         w->shard->stop(w->shard);
         os_thread_join(w->thread);
-        os_loop_destroy(w->home);
+        pthread_mutex_destroy(&w->lock);
+        pthread_cond_destroy(&w->ready);
+        os_loop_destroy(w->shard);
     }
-    os_loop_destroy(w->shard);
+    os_loop_destroy(w->home);
     os_diag_destroy(w->diag);
     (void)nftw(w->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     free(w);

@@ -20,7 +20,7 @@ const CODECS = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snapp
 
 const key = (i) => `key-${i}`;
 const value = (tag, i) => `${tag} ${i} ` + 'the same words again and '.repeat(i % 20);
-const timestamp = (i) => 1700000000000 + i * 1000;
+const timestamp = (i) => Number(process.env.TIMESTAMP_BASE_MS) + i * 1000;
 
 function check(condition, what) {
   if (!condition) throw new Error(what);

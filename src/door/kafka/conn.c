@@ -260,6 +260,15 @@ static void iov_add_request(struct kafka_conn *c, const struct kafka_request *q)
     if (q->out.len > at) iov_add(c, q->out.ptr + at, q->out.len - at);
 }
 
+/* After a send: is there a reply to send, a frame to handle, reading to resume, or an end to be made? */
+static bool conn_has_work(struct kafka_conn *c)
+{
+    struct list *first = list_first(&c->requests);
+
+    if (first != NULL && CONTAINER_OF(first, struct kafka_request, link)->is_ready) return true;
+    return c->is_read_stopped || c->in_len - c->in_at >= 4 || c->door->is_closing;
+}
+
 static void on_sent(struct send_req *r, bool ok)
 {
     struct kafka_conn *c = CONTAINER_OF(r, struct kafka_conn, send);
@@ -277,8 +286,8 @@ static void on_sent(struct send_req *r, bool ok)
     c->is_sending = false;
     if (c->is_closed)
         conn_free_when_quiet(c);
-    else
-        conn_turn(c);
+    else if (conn_has_work(c))
+        conn_schedule(c); /* not now: the net may be about to say that it is over */
 }
 
 static void conn_flush(struct kafka_conn *c)

@@ -14,11 +14,12 @@
 
 #define KAFKA_REQUESTS_SPARE_MAX 128           /* kept for reuse, per door; more are freed */
 #define KAFKA_REQUEST_MEMORY_KEPT (256u << 10) /* a request that used more gives it back when it ends */
-#define KAFKA_ANSWER_BYTES_MAX (128u << 20) /* arena of one request while it is answered; more: the connection closes  \
+#define KAFKA_ANSWER_BYTES_MAX                                                                                         \
+    (128u << 20)                       /* arena of one request while it is answered; more: the connection closes  \
                                              */
-#define KAFKA_RECEIVE_STEP (64u << 10)      /* the receive buffer starts at this and at most doubles as bytes arrive */
-#define KAFKA_RECEIVE_KEPT (2u << 20)       /* an empty receive buffer above this is given back */
-#define KAFKA_DRAIN_MS 5000                 /* a closing door waits so long for replies to leave */
+#define KAFKA_RECEIVE_STEP (64u << 10) /* the receive buffer starts at this and at most doubles as bytes arrive */
+#define KAFKA_RECEIVE_KEPT (2u << 20)  /* an empty receive buffer above this is given back */
+#define KAFKA_DRAIN_MS 5000            /* a closing door waits so long for replies to leave */
 
 struct kafka_door {
     struct broker *broker; /* borrowed */

@@ -1,8 +1,10 @@
 /* Aggregate states: update a chunk at a time, result, bytes and back.
  *
- * G1  Rows are added in row order, straight into the state: a sum of doubles does not depend on how rows were cut into
- * chunks. G2  NULLs do not count. An aggregate over no rows is NULL, COUNT is 0. G3  Bytes of states are in the
- * machine's order (little-endian wherever this runs); the engine's meta record versions them. */
+ * G1  Rows are added in row order, straight into the state: a sum of doubles does not depend on how rows were
+ *     cut into chunks.
+ * G2  NULLs do not count. An aggregate over no rows is NULL, COUNT is 0.
+ * G3  Bytes of states are in the machine's order (little-endian wherever this runs); the engine's meta record
+ *     versions them. */
 #include "flow/exec/agg.h"
 
 #include <math.h>

@@ -34,13 +34,17 @@ struct group {
     unsigned flags;
     struct agg_state states[];
 };
+struct group_slot {
+    uint64_t hash;
+    struct group *group; /* NULL: empty */
+};
 /* The groups of one window, or all of a running aggregate. */
 struct slice {
     int64_t start;
     struct arena arena;
     struct group **groups; /* in order of creation */
     uint32_t n_groups, cap_groups;
-    uint32_t *slots; /* index + 1; open addressing */
+    struct group_slot *slots; /* open addressing */
     uint32_t n_slots;
     struct group **dirty;
     uint32_t n_dirty, cap_dirty;
@@ -50,6 +54,17 @@ void slice_init(struct slice *s, int64_t start);
 void slice_deinit(struct slice *s);
 void slice_reset(struct slice *s, int64_t start); /* empties, keeps memory */
 size_t slice_bytes(const struct slice *s);
+/* Brings the first slot of a hash into the cache, and then its group: lookups of a chunk overlap their misses. */
+static inline void slice_prefetch_slot(const struct slice *s, uint64_t hash)
+{
+    if (s->n_slots) __builtin_prefetch(&s->slots[(uint32_t)hash & (s->n_slots - 1)]);
+}
+static inline void slice_prefetch_group(const struct slice *s, uint64_t hash)
+{
+    if (s->n_slots == 0) return;
+    const struct group_slot *slot = &s->slots[(uint32_t)hash & (s->n_slots - 1)];
+    if (slot->hash == hash && slot->group) __builtin_prefetch(slot->group, 1);
+}
 struct group *slice_find(const struct slice *s, struct bytes key, uint64_t hash);
 struct group *slice_add(struct slice *s, struct bytes key, uint64_t hash, int n_aggs);
 void slice_mark_dirty(struct slice *s, struct group *g);

@@ -1,6 +1,6 @@
 /* A slice: a hash table of groups, their keys and states in one arena. Closing a window frees the arena; no group is
- * ever freed alone. Slots hold indices, so that the order of creation is at hand and a grown table moves four bytes a
- * group. */
+ * ever freed alone. Slots hold the hash beside the group, so that a probe that fails touches no group; the order of
+ * creation is a list of its own. */
 #include "flow/exec/agg.h"
 
 #include <stdlib.h>
@@ -41,19 +41,19 @@ struct group *slice_find(const struct slice *s, struct bytes key, uint64_t hash)
 {
     if (s->n_slots == 0) return NULL;
     uint32_t mask = s->n_slots - 1;
-    for (uint32_t at = (uint32_t)hash & mask; s->slots[at]; at = (at + 1) & mask) {
-        struct group *g = s->groups[s->slots[at] - 1];
-        if (g->hash == hash && g->key.len == key.len && memcmp(g->key.ptr, key.ptr, key.len) == 0) return g;
+    for (uint32_t at = (uint32_t)hash & mask; s->slots[at].group; at = (at + 1) & mask) {
+        struct group *g = s->slots[at].group;
+        if (s->slots[at].hash == hash && g->key.len == key.len && memcmp(g->key.ptr, key.ptr, key.len) == 0) return g;
     }
     return NULL;
 }
 
-static void slots_insert(struct slice *s, uint64_t hash, uint32_t index)
+static void slots_insert(struct slice *s, struct group *g)
 {
-    uint32_t mask = s->n_slots - 1, at = (uint32_t)hash & mask;
-    while (s->slots[at])
+    uint32_t mask = s->n_slots - 1, at = (uint32_t)g->hash & mask;
+    while (s->slots[at].group)
         at = (at + 1) & mask;
-    s->slots[at] = index + 1;
+    s->slots[at] = (struct group_slot){.hash = g->hash, .group = g};
 }
 
 static void *grow(void *list, uint32_t *cap, size_t element)
@@ -82,9 +82,9 @@ struct group *slice_add(struct slice *s, struct bytes key, uint64_t hash, int n_
         s->slots = calloc(s->n_slots, sizeof *s->slots);
         check(s->slots != NULL);
         for (uint32_t i = 0; i < s->n_groups; i++)
-            slots_insert(s, s->groups[i]->hash, i);
+            slots_insert(s, s->groups[i]);
     } else {
-        slots_insert(s, hash, s->n_groups - 1);
+        slots_insert(s, g);
     }
     return g;
 }
@@ -107,8 +107,5 @@ void slice_sort(struct slice *s)
 {
     if (s->is_sorted) return;
     qsort(s->groups, s->n_groups, sizeof(struct group *), group_order);
-    memset(s->slots, 0, s->n_slots * sizeof *s->slots);
-    for (uint32_t i = 0; i < s->n_groups; i++)
-        slots_insert(s, s->groups[i]->hash, i);
     s->is_sorted = true;
 }

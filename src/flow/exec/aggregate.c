@@ -1,13 +1,15 @@
 /* The aggregate operator: groups of tumbling windows, or of a running aggregate.
  *
- * A1  Rows of a chunk are grouped among themselves first (a table of 4,096 two-byte slots in the cache); the state is
- * looked up once per distinct key of the chunk, not once per row. A2  A window is closed when the watermark passes its
- * end - 1 ms: its groups come out in the order in which they were created, windows in the order of their time, and its
- * slice is emptied. A row is late when the watermark it met had closed its window. A3  EMIT CHANGES: the states of a
- * group are remembered at its first change after a flush; the flush then emits the old row (-1) and the new one (+1)
- * side by side, or nothing when they are equal. A4  Groups remember whether they are dirty (changed since the last
- * collect) and whether they are stored, so that a commit writes only what changed, and a window that opened and closed
- * between two commits writes nothing. */
+ * A1  Rows of a chunk are grouped among themselves first (a table of 4,096 two-byte slots in the cache); the
+ *     state is looked up once per distinct key of the chunk, not once per row.
+ * A2  A window is closed when the watermark passes its end - 1 ms: its groups come out in the order in which
+ *     they were created, windows in the order of their time, and its slice is emptied. A row is late when the
+ *     watermark it met had closed its window.
+ * A3  EMIT CHANGES: the states of a group are remembered at its first change after a flush; the flush then emits
+ *     the old row (-1) and the new one (+1) side by side, or nothing when they are equal.
+ * A4  Groups remember whether they are dirty (changed since the last collect) and whether they are stored, so
+ *     that a commit writes only what changed, and a window that opened and closed between two commits writes
+ *     nothing. */
 #include "flow/exec/pipeline_int.h"
 
 #include <math.h>
@@ -22,6 +24,12 @@
 #define LOCAL_SLOTS (LIMIT_CHUNK_ROWS * 2)
 #define SPARE_SLICES_MAX 8
 
+/* A group of the chunk on its way to its state. */
+struct wanted {
+    struct slice *slice;
+    uint64_t hash;
+    size_t from, len; /* of its key in chunk_keys */
+};
 struct aggregate {
     const struct plan *plan;
     bool windowed, emit_changes;
@@ -49,8 +57,9 @@ struct aggregate {
     uint64_t hash[LIMIT_CHUNK_ROWS];
     int64_t start[LIMIT_CHUNK_ROWS];
     struct group *of_local[LIMIT_CHUNK_ROWS], *of_row[LIMIT_CHUNK_ROWS];
+    struct wanted wanted[LIMIT_CHUNK_ROWS];
     int n_local;
-    struct buf key;
+    struct buf key, chunk_keys; /* one at a time; those of all groups of the chunk */
     /* Output. */
     struct arena scratch;
     struct vector *cols;
@@ -112,6 +121,8 @@ enum err_code aggregate_create(struct op *o, enum emit_mode emit, struct err *e)
         vector_init(&a->cols[i], sql_phys(p->columns[i].type.kind), arena);
     buf_init(&a->deleted, 0);
     buf_init(&a->key, 0);
+    buf_init(&a->chunk_keys, 0);
+    (void)buf_reserve(&a->chunk_keys, 64);
     arena_init(&a->befores, 0);
     arena_init(&a->scratch, 64u << 10);
     return compile_all(o, a, e);
@@ -143,6 +154,7 @@ void aggregate_destroy(struct op *o)
     free(a->changed);
     buf_deinit(&a->deleted);
     buf_deinit(&a->key);
+    buf_deinit(&a->chunk_keys);
     arena_deinit(&a->befores);
     arena_deinit(&a->scratch);
 }
@@ -343,9 +355,8 @@ static void group_touch(struct aggregate *a, struct group *g, bool is_new)
     a->changed[a->n_changed++] = g;
 }
 
-static struct group *group_get(struct aggregate *a, struct slice *s, struct bytes key)
+static struct group *group_get(struct aggregate *a, struct slice *s, struct bytes key, uint64_t hash)
 {
-    uint64_t hash = hash64(key.ptr, key.len);
     struct group *g = slice_find(s, key, hash);
     bool is_new = g == NULL;
     if (is_new) {
@@ -356,18 +367,27 @@ static struct group *group_get(struct aggregate *a, struct slice *s, struct byte
     return g;
 }
 
+/* Three passes, so that the cache misses of a chunk's lookups overlap: keys and hashes, then slots, then groups. */
 static void groups_find(struct aggregate *a, const struct chunk *c, const uint16_t *sel, int n)
 {
     struct slice *slice = NULL;
+    buf_clear(&a->chunk_keys);
     for (int l = 0; l < a->n_local; l++) {
         int row = a->first[l];
         int64_t start = a->windowed ? a->start[row] : 0;
+        size_t from = a->chunk_keys.len;
         if (slice == NULL || slice->start != start) slice = slice_get(a, start);
-        buf_clear(&a->key);
         for (int k = 0; k < a->n_plain; k++)
-            key_put(&a->key, a->key_values[a->plain[k]], row);
-        /* group_touch reuses the buffer: the key is copied by then. */
-        a->of_local[l] = group_get(a, slice, buf_bytes(&a->key));
+            key_put(&a->chunk_keys, a->key_values[a->plain[k]], row);
+        a->wanted[l] = (struct wanted){.slice = slice, .from = from, .len = a->chunk_keys.len - from};
+        a->wanted[l].hash = hash64(a->chunk_keys.ptr + from, a->chunk_keys.len - from);
+        slice_prefetch_slot(slice, a->wanted[l].hash);
+    }
+    for (int l = 0; l < a->n_local; l++)
+        slice_prefetch_group(a->wanted[l].slice, a->wanted[l].hash);
+    for (int l = 0; l < a->n_local; l++) {
+        const struct wanted *w = &a->wanted[l];
+        a->of_local[l] = group_get(a, w->slice, bytes_of(a->chunk_keys.ptr + w->from, w->len), w->hash);
     }
     for_rows(i, sel, n)
     {
@@ -631,7 +651,7 @@ void aggregate_end(struct op *o)
         return;
     }
     if (a->n_open == 0 && a->plan->n_keys == 0)
-        (void)group_get(a, slice_get(a, 0), bytes_of("", 0)); /* COUNT(*) of nothing is 0 */
+        (void)group_get(a, slice_get(a, 0), bytes_of("", 0), hash64("", 0)); /* COUNT(*) of nothing is 0 */
     for (uint32_t i = 0; i < a->n_open; i++)
         emit_slice(o, a->open[i]);
     out_push(o);

@@ -1,16 +1,20 @@
 /* Evaluation of expressions over chunks: a tree of nodes, each with one result vector of its own.
  *
- * X1  Strict operations are NULL when an argument is; their kernels see no NULL row, unless the kernel is dense, where
- * a value under a NULL does no harm. X2  A failed row (overflow, division by zero, malformed text) is marked in
- * eval.errors and never looked at again: kernels that could stumble get a selection without failed rows. X3  AND, OR,
- * CASE and COALESCE evaluate a branch only for the rows that need it: `x <> 0 AND 10 / x > 1` does not fail. A right
- *     side that cannot fail and is cheap is computed for all rows: a dense loop beats a selection.
+ * X1  Strict operations are NULL when an argument is; their kernels see no NULL row, unless the kernel is dense,
+ *     where a value under a NULL does no harm.
+ * X2  A failed row (overflow, division by zero, malformed text) is marked in eval.errors and never looked at
+ *     again: kernels that could stumble get a selection without failed rows.
+ * X3  AND, OR, CASE and COALESCE evaluate a branch only for the rows that need it: `x <> 0 AND 10 / x > 1` does
+ *     not fail. A right side that cannot fail and is cheap is computed for all rows: a dense loop beats a
+ *     selection.
  * X4  Literals are constants of one value; no operation materialises them.
  * Why a tree walk and not compiled code: a node costs some 20 ns a chunk, the loops do the work. */
-#include "flow/exec/kernels.h"
+#include "flow/exec/expr.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+
+#include "flow/exec/kernels.h"
 
 struct xnode {
     const struct expr *expr;

@@ -1,15 +1,19 @@
 /* The decoder of one JSON object a record, into column vectors.
  *
- * J1  A record is accepted exactly when it is one JSON object by RFC 8259 (all of it is checked, also what is skipped:
- * strings are UTF-8 without control characters, surrogates come in pairs, nesting is bounded) and every wanted field
- * fits its column. J2  A missing field and `null` are NULL. Of duplicate keys the last wins, also when an earlier one
- * would not have fitted. J3  BOOLEAN takes true and false; INT and BIGINT integers without fraction or exponent; DOUBLE
- * any number, correctly rounded; STRING a string, or an object or array as its raw text; TIMESTAMP, TIMESTAMP_LTZ and
- * DATE text as civil_parse_us reads it; timestamps also integers, milliseconds since 1970. Fraction digits beyond the
- * declared precision are cut. J4  The keys of the previous record are remembered as `key":` tokens; a key is first
- * compared with the token at its place (16 bytes at once) and looked up by name only when that fails. Producers write
- * the same order nearly always. Why not simdjson's two passes: with few wanted fields one pass over strings at 16 bytes
- * a step is as fast, keeps no tape, and needs no padding behind the record. */
+ * J1  A record is accepted exactly when it is one JSON object by RFC 8259 (all of it is checked, also what is
+ *     skipped: strings are UTF-8 without control characters, surrogates come in pairs, nesting is bounded) and
+ *     every wanted field fits its column.
+ * J2  A missing field and `null` are NULL. Of duplicate keys the last wins, also when an earlier one would not
+ *     have fitted.
+ * J3  BOOLEAN takes true and false; INT and BIGINT integers without fraction or exponent; DOUBLE any number,
+ *     correctly rounded; STRING a string, or an object or array as its raw text; TIMESTAMP, TIMESTAMP_LTZ and
+ *     DATE text as civil_parse_us reads it; timestamps also integers, milliseconds since 1970. Fraction digits
+ *     beyond the declared precision are cut.
+ * J4  The keys of the previous record are remembered as `key":` tokens; a key is first compared with the token
+ *     at its place (16 bytes at once) and looked up by name only when that fails. Producers write the same order
+ *     nearly always.
+ * Why not simdjson's two passes: with few wanted fields one pass over strings at 16 bytes a step is as fast, keeps
+ * no tape, and needs no padding behind the record. */
 #include "flow/exec/json.h"
 
 #include <stdio.h>
@@ -243,11 +247,24 @@ slow:;
     return strtod(copy, NULL);
 }
 
+static int64_t floor_to(int64_t us, int64_t step)
+{
+    int64_t rest = us % step;
+    return us - (rest < 0 ? rest + step : rest);
+}
+
+/* Constant divisors: a division by a variable takes as long as decoding the number. */
 static int64_t cut_to_precision(int64_t us, int precision)
 {
-    static const int64_t steps[] = {1000000, 100000, 10000, 1000, 100, 10, 1};
-    int64_t step = steps[precision < 0 ? 0 : precision > 6 ? 6 : precision], rest = us % step;
-    return us - (rest < 0 ? rest + step : rest);
+    switch (precision) {
+    case 0: return floor_to(us, 1000000);
+    case 1: return floor_to(us, 100000);
+    case 2: return floor_to(us, 10000);
+    case 3: return floor_to(us, 1000);
+    case 4: return floor_to(us, 100);
+    case 5: return floor_to(us, 10);
+    default: return us;
+    }
 }
 
 static inline bool take_integer(struct json_decoder *d, struct field *f, struct json_scan *s, int row)
@@ -266,7 +283,8 @@ static inline bool take_integer(struct json_decoder *d, struct field *f, struct 
     else if (f->type.kind != SQL_BIGINT)
         ok = ok && !__builtin_mul_overflow(v, (int64_t)1000, &v);
     if (UNLIKELY(!ok)) return misfit(d, f, at, OUT_OF_RANGE);
-    if (f->type.kind != SQL_INT && f->type.kind != SQL_BIGINT) v = cut_to_precision(v, f->type.precision);
+    if (f->type.kind != SQL_INT && f->type.kind != SQL_BIGINT && f->type.precision < 3)
+        v = cut_to_precision(v, f->type.precision); /* milliseconds have no more digits */
     f->out->i[row] = v;
     f->out->nulls[row] = 0;
     return true;

@@ -28,6 +28,7 @@ static inline bool json_fail(struct json_scan *s, const char *what)
 
 static inline void json_skip_ws(struct json_scan *s)
 {
+    if (LIKELY(s->at<s->end && * s->at> ' ')) return; /* producers seldom write blanks */
     while (s->at < s->end && (*s->at == ' ' || *s->at == '\n' || *s->at == '\r' || *s->at == '\t'))
         s->at++;
 }

@@ -1,9 +1,10 @@
 /* The chain of operators: filter, window, project and limit here; aggregate.c and sort.c hold the rest.
  *
- * P1  A chunk is pushed through the whole chain before the next one begins; nothing waits in between but in aggregates
- * and sorts. P2  A row that fails leaves the chunk where it failed, is reported once with its origin, and changes no
- * state. P3  Operators above an aggregate work in its arena, those below in the pipeline's: both live until the chunk
- * is through. */
+ * P1  A chunk is pushed through the whole chain before the next one begins; nothing waits in between but in
+ *     aggregates and sorts.
+ * P2  A row that fails leaves the chunk where it failed, is reported once with its origin, and changes no state.
+ * P3  Operators above an aggregate work in its arena, those below in the pipeline's: both live until the chunk
+ *     is through. */
 #include "flow/exec/pipeline_int.h"
 
 #include "base/buf.h"
@@ -252,8 +253,8 @@ enum err_code pipeline_push(struct pipeline *p, const struct chunk *c, struct er
     if (p->options.state_bytes_max == 0) return ERR_NONE;
     size_t bytes = pipeline_state_bytes(p);
     if (bytes <= p->options.state_bytes_max) return ERR_NONE;
-    return err_set(e, ERR_LIMIT, "the state of the query takes %zu MiB, at most %zu are allowed", bytes >> 20,
-                   p->options.state_bytes_max >> 20);
+    return err_set(e, ERR_LIMIT, "the state of the query takes %zu KiB, at most %zu KiB are allowed", bytes >> 10,
+                   p->options.state_bytes_max >> 10);
 }
 
 void pipeline_watermark(struct pipeline *p, int64_t watermark)

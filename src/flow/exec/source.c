@@ -1,8 +1,9 @@
 /* From records to columns: JSON fields, metadata, computed columns, watermarks.
  *
  * S1  Of the physical columns only those are decoded that the plan, a computed column it needs, or the watermark
- * touches; the record is checked in full all the same, so that what is a bad row does not depend on the query's column
- * list. S2  A record without a value is a bad row unless no physical column is declared: nothing is dropped unseen. */
+ *     touches; the record is checked in full all the same, so that what is a bad row does not depend on the
+ *     query's column list.
+ * S2  A record without a value is a bad row unless no physical column is declared: nothing is dropped unseen. */
 #include "flow/exec/source.h"
 
 #include "flow/exec/expr.h"

@@ -2,9 +2,10 @@
  * until the maker is asked for the next one.
  *
  * V1  A vector has room for LIMIT_CHUNK_ROWS values, or is constant: one value stands for all rows.
- * V2  nulls[i] (a byte, not a bit: kernels then vectorise without shuffling) means something only while has_nulls is
- * set. V3  Only rows of the selection are defined; other places may hold anything, but are readable memory. V4  Strings
- * are views: into record batches, chunk arenas or state. They live as long as the chunk. */
+ * V2  nulls[i] (a byte, not a bit: kernels then vectorise without shuffling) means something only while
+ *     has_nulls is set.
+ * V3  Only rows of the selection are defined; other places may hold anything, but are readable memory.
+ * V4  Strings are views: into record batches, chunk arenas or state. They live as long as the chunk. */
 #ifndef WEIR_FLOW_EXEC_VECTOR_H
 #define WEIR_FLOW_EXEC_VECTOR_H
 

@@ -1,10 +1,12 @@
 /* Watermarks.
  *
- * W1  Every row meets the watermark that the rows before it made ("on event"), so that what is late depends on the
- * order of the rows and not on how they were cut into chunks. W2  The watermark of the source never moves back: an idle
- * partition that wakes up brings late rows, not an older watermark. W3  A partition that never had a row holds the
- * watermark back until it is idle or ended. W4  All partitions idle: the watermark stays. Windows are then closed by an
- * explicit step of the engine, which writes it down. */
+ * W1  Every row meets the watermark that the rows before it made ("on event"), so that what is late depends on
+ *     the order of the rows and not on how they were cut into chunks.
+ * W2  The watermark of the source never moves back: an idle partition that wakes up brings late rows, not an
+ *     older watermark.
+ * W3  A partition that never had a row holds the watermark back until it is idle or ended.
+ * W4  All partitions idle: the watermark stays. Windows are then closed by an explicit step of the engine, which
+ *     writes it down. */
 #include "flow/exec/window.h"
 
 void source_time_init(struct source_time *t, int n_partitions, uint64_t now_ns, struct arena *a)
