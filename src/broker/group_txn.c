@@ -164,7 +164,8 @@ static enum err_code txn_check(struct broker *b, const struct txn_producer *p, s
         out->detail = TXN_BAD_MAPPING;
         return err_set(e, ERR_TXN_STATE, "the transactional id has another producer id");
     }
-    if (t->epoch != p->epoch) return err_set(e, ERR_FENCED, "producer %lld has a newer epoch", (long long)p->producer_id);
+    if (t->epoch != p->epoch)
+        return err_set(e, ERR_FENCED, "producer %lld has a newer epoch", (long long)p->producer_id);
     if (txn_is_preparing(t)) {
         out->detail = TXN_CONCURRENT;
         return err_set(e, ERR_TXN_STATE, "the last transaction is being ended");

@@ -175,7 +175,8 @@ void partition_wait(struct partition *p, struct read_wait *w, int64_t beyond)
     w->partition = p;
     w->beyond = beyond;
     list_push_back(&p->read_waits, &w->link);
-    if ((w->is_committed ? partition_last_stable(p) : log_durable_offset(p->log)) > beyond || p->topic->is_deleted) partition_mark_woken(p, p->topic->is_deleted);
+    if ((w->is_committed ? partition_last_stable(p) : log_durable_offset(p->log)) > beyond || p->topic->is_deleted)
+        partition_mark_woken(p, p->topic->is_deleted);
 }
 
 void read_wait_cancel(struct read_wait *w)

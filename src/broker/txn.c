@@ -69,8 +69,7 @@ void txn_set_producer(struct txn *t, int64_t producer_id, int16_t epoch)
     struct map *m = &t->txns->by_producer;
 
     if (t->producer_id != producer_id) {
-        if (map_get(m, txn_producer_key(&t->producer_id)) == t)
-            (void)map_remove(m, txn_producer_key(&t->producer_id));
+        if (map_get(m, txn_producer_key(&t->producer_id)) == t) (void)map_remove(m, txn_producer_key(&t->producer_id));
         t->producer_id = producer_id;
         if (producer_id >= 0) (void)map_put(m, txn_producer_key(&t->producer_id), t);
     }
@@ -187,7 +186,8 @@ enum err_code txn_init(struct broker *b, const struct txn_producer *p, int32_t t
     struct txns *ts = b->txns;
 
     *out = (struct txn_reply){.producer_id = -1, .epoch = -1};
-    if (p->id.len == 0 || p->id.len > INT16_MAX) return bad(out, TXN_BAD_ID, e, "a transactional id has 1 to 32767 bytes");
+    if (p->id.len == 0 || p->id.len > INT16_MAX)
+        return bad(out, TXN_BAD_ID, e, "a transactional id has 1 to 32767 bytes");
     if (timeout_ms <= 0 || timeout_ms > TXN_TIMEOUT_MS_MAX)
         return bad(out, TXN_BAD_TIMEOUT, e, "a transaction's time-out is between 1 ms and 15 minutes");
     struct txn *t = txn_find(ts, p->id);
@@ -293,7 +293,8 @@ enum err_code txn_end(struct broker *b, const struct txn_producer *p, bool is_co
         return ERR_NONE;
     case TXN_PREPARE_COMMIT:
     case TXN_PREPARE_ABORT:
-        if ((t->state == TXN_PREPARE_COMMIT) != is_commit) return bad(out, TXN_BAD_STATE, e, "it is ending the other way");
+        if ((t->state == TXN_PREPARE_COMMIT) != is_commit)
+            return bad(out, TXN_BAD_STATE, e, "it is ending the other way");
         return bad(out, TXN_CONCURRENT, e, "it is being ended");
     case TXN_EMPTY: return bad(out, TXN_BAD_STATE, e, "no transaction is ongoing");
     }
@@ -307,7 +308,8 @@ enum err_code txn_end(struct broker *b, const struct txn_producer *p, bool is_co
 /* ---- administration ---- */
 static struct txn_description description(const struct txn *t)
 {
-    static const char *const names[] = {"Empty", "Ongoing", "PrepareCommit", "PrepareAbort", "CompleteCommit", "CompleteAbort"};
+    static const char *const names[] = {"Empty",        "Ongoing",        "PrepareCommit",
+                                        "PrepareAbort", "CompleteCommit", "CompleteAbort"};
     return (struct txn_description){.id = t->id,
                                     .state = names[t->state],
                                     .producer_id = t->producer_id,

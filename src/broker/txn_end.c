@@ -125,12 +125,10 @@ void txn_finish(struct txn *t)
         const struct topic *topic = topic_find(b, t->parts[i].topic);
         struct partition *p = topic && !topic->is_internal ? topic_partition(topic, t->parts[i].index) : NULL;
         if (p == NULL || producers_open_of(p->producers, t->producer_id, NULL) < 0) continue; /* Y1 */
-        enum err_code rc =
-            append_marker(p, t->producer_id, t->epoch, is_commit, &t->markers[i].wait, &is_durable, &e);
+        enum err_code rc = append_marker(p, t->producer_id, t->epoch, is_commit, &t->markers[i].wait, &is_durable, &e);
         marker_sent(t, rc, is_durable, &e);
     }
-    enum err_code rc =
-        txn_offsets_end(b, t->producer_id, is_commit, &t->markers[t->n_parts].wait, &is_durable, &e);
+    enum err_code rc = txn_offsets_end(b, t->producer_id, is_commit, &t->markers[t->n_parts].wait, &is_durable, &e);
     marker_sent(t, rc, is_durable, &e);
     t->is_starting = false;
     finish_check(t);
@@ -223,7 +221,8 @@ static void find_orphan(void *arg, int64_t producer_id, int16_t epoch)
     const struct partition *p = o->partition;
     const struct txn *t = map_get(&p->topic->broker->txns->by_producer, txn_producer_key(&producer_id));
 
-    if (t && (t->state == TXN_ONGOING || txn_is_preparing(t)) && txn_part_has(t, topic_name(p->topic), p->index)) return;
+    if (t && (t->state == TXN_ONGOING || txn_is_preparing(t)) && txn_part_has(t, topic_name(p->topic), p->index))
+        return;
     if (o->n == (int)ARRAY_LEN(o->at)) return;
     o->at[o->n].producer_id = producer_id;
     o->at[o->n++].epoch = epoch;

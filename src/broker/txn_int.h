@@ -10,12 +10,12 @@
 #define TXN_EPOCH_MAX INT16_MAX                   /* left for fencing: the last epoch that is handed out is one less */
 
 enum txn_state { /* Kafka's numbers, as they are stored */
-    TXN_EMPTY = 0,
-    TXN_ONGOING = 1,
-    TXN_PREPARE_COMMIT = 2,
-    TXN_PREPARE_ABORT = 3,
-    TXN_COMPLETE_COMMIT = 4,
-    TXN_COMPLETE_ABORT = 5,
+                 TXN_EMPTY = 0,
+                 TXN_ONGOING = 1,
+                 TXN_PREPARE_COMMIT = 2,
+                 TXN_PREPARE_ABORT = 3,
+                 TXN_COMPLETE_COMMIT = 4,
+                 TXN_COMPLETE_ABORT = 5,
 };
 
 struct txn_part {

@@ -492,7 +492,8 @@ static bool ctp_start(struct ctp *c)
     struct topic *t;
 
     if (broker_open(&c->w.b, c->w.sys, &c->w.options, NULL) != ERR_NONE) return false;
-    if (topic_find(c->w.b, BYTES_LIT("in")) == NULL && topic_create(c->w.b, BYTES_LIT("in"), 1, NULL, &t, NULL) != ERR_NONE)
+    if (topic_find(c->w.b, BYTES_LIT("in")) == NULL &&
+        topic_create(c->w.b, BYTES_LIT("in"), 1, NULL, &t, NULL) != ERR_NONE)
         return false;
     if (topic_find(c->w.b, BYTES_LIT("out")) == NULL &&
         topic_create(c->w.b, BYTES_LIT("out"), 2, NULL, &t, NULL) != ERR_NONE)

@@ -400,6 +400,70 @@ static void test_share(void)
     rd_kafka_destroy(members[0].rk);
 }
 
+/* ---- transactions ---- */
+
+static void must(rd_kafka_error_t *error, const char *what)
+{
+    if (error != NULL) fail("%s: %s", what, rd_kafka_error_string(error));
+}
+
+static void txn_send(rd_kafka_t *rk, int round)
+{
+    for (int i = 0; i < 10; i++) {
+        char value[32];
+        int len = snprintf(value, sizeof value, "%d-%d", round, i);
+        rd_kafka_resp_err_t rc =
+            rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("rd-txn"), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_VALUE(value, (size_t)len),
+                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+        if (rc) fail("txn produce: %s", rd_kafka_err2str(rc));
+    }
+}
+
+/* Rounds 0, 2, 4 and nothing else, to the end of what is stable. */
+static void txn_read(void)
+{
+    rd_kafka_t *rk = consumer("unused"); /* reads committed records by default */
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    int n = 0;
+
+    rd_kafka_topic_partition_list_add(list, "rd-txn", 0)->offset = RD_KAFKA_OFFSET_BEGINNING;
+    if (rd_kafka_assign(rk, list)) fail("txn assign");
+    rd_kafka_topic_partition_list_destroy(list);
+    for (int64_t end = now_ms() + WAIT_MS; n < 30;) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, 1000);
+        char want[32];
+        if (now_ms() > end) fail("txn: only %d", n);
+        if (m == NULL) continue;
+        int len = snprintf(want, sizeof want, "%d-%d", n / 10 * 2, n % 10);
+        if (!m->err && (m->len != (size_t)len || memcmp(m->payload, want, m->len) != 0))
+            fail("txn: %.*s instead of %s", (int)m->len, (const char *)m->payload, want);
+        n += !m->err;
+        rd_kafka_message_destroy(m);
+    }
+    rd_kafka_consumer_close(rk);
+    rd_kafka_destroy(rk);
+}
+
+static void test_transactions(void)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+    if (create("rd-txn", 1)) fail("create");
+    set(conf, "transactional.id", "rd-tx");
+    rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, conf);
+    must(rd_kafka_init_transactions(rk, WAIT_MS), "init");
+    for (int round = 0; round < 5; round++) {
+        must(rd_kafka_begin_transaction(rk), "begin");
+        txn_send(rk, round);
+        if (round % 2 == 0)
+            must(rd_kafka_commit_transaction(rk, WAIT_MS), "commit");
+        else
+            must(rd_kafka_abort_transaction(rk, WAIT_MS), "abort");
+    }
+    rd_kafka_destroy(rk);
+    txn_read();
+}
+
 /* ---- the table ---- */
 
 static const struct {
@@ -411,6 +475,8 @@ static const struct {
     {"first", "a group reads a part and commits", test_group_half},
     {"first", "two consumers share a topic, and one takes over when the other leaves", test_share},
     {"first", "an idempotent producer stores each message once and in order", test_idempotent},
+    {"first", "transactions are committed and aborted", test_transactions},
+    {"second", "what was committed and what was aborted is so after the restart", txn_read},
     {"second", "each codec is still there after the restart", read_codecs},
     {"second", "the committed offset survived the restart: the group goes on there", test_group_rest},
     {"second", "another idempotent producer goes on after the restart", test_idempotent_again},

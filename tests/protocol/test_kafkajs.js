@@ -188,9 +188,48 @@ const first = {
     await send(kafka, 'js-idempotent', 'idempotent', 0, 1000, { idempotent: true, maxInFlightRequests: 1 });
     checkMessages(await read(kafka, 'js-idempotent', 1000, 'js-idempotent'), 'idempotent');
   },
+
+  async 'transactions are committed and aborted, with the offsets of a group'(kafka) {
+    await withAdmin(kafka, (admin) => admin.createTopics({ topics: [{ topic: 'js-txn', numPartitions: 1 },
+      { topic: 'js-in', numPartitions: 1 }] }));
+    await send(kafka, 'js-in', 'in', 0, 30, {});
+    const producer = kafka.producer({ transactionalId: 'js-tx', maxInFlightRequests: 1, idempotent: true });
+    await producer.connect();
+    for (let round = 0; round < 4; round++) {
+      const transaction = await producer.transaction();
+      await transaction.send({ topic: 'js-txn', messages: Array.from({ length: 10 }, (_, i) => ({ key: 'k', value: `${round}-${i}` })) });
+      await transaction.sendOffsets({ consumerGroupId: 'js-transform',
+        topics: [{ topic: 'js-in', partitions: [{ partition: 0, offset: String(round * 5 + 5) }] }] });
+      if (round % 2 === 0) await transaction.commit();
+      else await transaction.abort();
+    }
+    await producer.disconnect();
+    await committedOnly(kafka, 'js-first');
+  },
 };
 
+// The rounds 0 and 2 of the transactions, and the offset that came with the latter.
+async function committedOnly(kafka, groupId) {
+  const want = [0, 2].flatMap((round) => Array.from({ length: 10 }, (_, i) => `${round}-${i}`));
+  const consumer = kafka.consumer({ groupId, sessionTimeout: 6000, heartbeatInterval: 500, maxWaitTimeInMs: 200, readUncommitted: false });
+  const found = [];
+  await consumer.connect();
+  await consumer.subscribe({ topic: 'js-txn', fromBeginning: true });
+  await consumer.run({ eachMessage: async ({ message }) => { found.push(message.value.toString()); } });
+  await until(() => found.length >= want.length, 'what was committed');
+  await consumer.disconnect();
+  check(JSON.stringify(found) === JSON.stringify(want), `read ${found}`);
+  await withAdmin(kafka, async (admin) => {
+    const [offsets] = await admin.fetchOffsets({ groupId: 'js-transform', topics: ['js-in'] });
+    check(offsets.partitions[0].offset === '15', `offset ${offsets.partitions[0].offset}`);
+  });
+}
+
 const second = {
+  async 'what was committed and what was aborted is so after the restart'(kafka) {
+    await committedOnly(kafka, 'js-after');
+  },
+
   async 'each codec is still there after the restart'(kafka) {
     for (const name of Object.keys(CODECS)) checkMessages(await read(kafka, `js-${name}`, COUNT, `js-second-${name}`), name);
   },

@@ -192,7 +192,7 @@ static void park(struct fetch *f)
         struct fetch_part *part = &f->parts[i];
         struct partition *p = find_partition(f, part);
 
-        if (p != NULL) 
+        if (p != NULL)
             partition_wait(p, &part->wait, f->is_committed ? part->out->last_stable_offset : part->out->high_watermark);
     }
     loop->timer_start(loop, &f->timer, f->deadline_ns);
@@ -247,7 +247,11 @@ static struct fetch *fetch_begin(struct kafka_request *q, const struct kafka_fet
             wire_init(&kafka_fetch_response_partition_wire, &to->partitions.at[j]);
             to->partitions.at[j].index = from->partitions.at[j].index;
             to->partitions.at[j].aborted_transactions.n = -1;
-            *part = (struct fetch_part){.wait.wake = wake, .wait.is_committed = in->isolation_level == 1, .fetch = f, .topic = to, .out = &to->partitions.at[j]};
+            *part = (struct fetch_part){.wait.wake = wake,
+                                        .wait.is_committed = in->isolation_level == 1,
+                                        .fetch = f,
+                                        .topic = to,
+                                        .out = &to->partitions.at[j]};
             part->offset = from->partitions.at[j].fetch_offset;
             part->max_bytes = from->partitions.at[j].max_bytes;
             part->leader_epoch = from->partitions.at[j].current_leader_epoch;

@@ -8,8 +8,8 @@
 
 typedef struct kafka_list_offsets_response_partition partition_out;
 
-static enum err_code look_up(const struct kafka_request *q, struct partition *p, int64_t time, bool is_committed, partition_out *out,
-                             struct err *e)
+static enum err_code look_up(const struct kafka_request *q, struct partition *p, int64_t time, bool is_committed,
+                             partition_out *out, struct err *e)
 {
     int version = kafka_version(q);
 

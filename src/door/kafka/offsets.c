@@ -183,7 +183,8 @@ static void fetch_named(struct kafka_request *q, struct bytes group_id,
             group_offset(kafka_broker(q), group_id, topics[i].name, topics[i].partitions.at[j], &o);
             o.partition = topics[i].partitions.at[j];
             if (is_stable && group_offset_is_pending(kafka_broker(q), group_id, topics[i].name, o.partition)) {
-                put_partition(&to->partitions.at[j], &(struct committed_offset){.offset = -1, .partition = o.partition});
+                put_partition(&to->partitions.at[j],
+                              &(struct committed_offset){.offset = -1, .partition = o.partition});
                 to->partitions.at[j].error_code = KE_UNSTABLE_OFFSET_COMMIT;
                 continue;
             }

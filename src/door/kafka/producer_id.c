@@ -61,7 +61,6 @@ void kafka_handle_init_producer_id(struct kafka_request *q, void *body)
         return;
     }
     enum err_code rc = broker_producer_id_next(kafka_broker(q), &i->out.producer_id, &e);
-    if (rc != ERR_NONE)
-        diag_printf(q->conn->door->sys->diag, DIAG_WARN, "kafka", "producer_id error=\"%s\"", e.text);
+    if (rc != ERR_NONE) diag_printf(q->conn->door->sys->diag, DIAG_WARN, "kafka", "producer_id error=\"%s\"", e.text);
     init_reply(i, rc == ERR_NONE ? KE_NONE : KE_COORDINATOR_NOT_AVAILABLE); /* retriable */
 }

@@ -149,7 +149,13 @@ static void test_produce__idempotent_repeats_keep_their_offset(void **state)
     assert_int_equal(r.topics.at[0].partitions.at[0].error_code, KE_OUT_OF_ORDER_SEQUENCE_NUMBER);
     q.transactional_id = BYTES_LIT("mine");
     kconn_call(&one, KAFKA_INIT_PRODUCER_ID, 0, &q, &id);
-    assert_int_equal(id.error_code, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    assert_int_equal(id.error_code, KE_INVALID_TRANSACTION_TIMEOUT);
+    q.transaction_timeout_ms = 60000;
+    kconn_call(&one, KAFKA_INIT_PRODUCER_ID, 0, &q, &id);
+    assert_int_equal(id.error_code, KE_NONE);
+    assert_int_equal(id.producer_epoch, 0);
+    kconn_call(&one, KAFKA_INIT_PRODUCER_ID, 0, &q, &id);
+    assert_int_equal(id.producer_epoch, 1);
 }
 
 static void test_produce__acks_0_has_no_answer_and_errors_close(void **state)
@@ -669,7 +675,10 @@ static void test_cluster__one_node_is_everything(void **state)
     }
     q.key_type = 1;
     kconn_call(&one, KAFKA_FIND_COORDINATOR, 2, &q, &r);
-    assert_int_equal(r.error_code, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    assert_int_equal(r.error_code, KE_NONE);
+    q.key_type = 2;
+    kconn_call(&one, KAFKA_FIND_COORDINATOR, 2, &q, &r);
+    assert_int_equal(r.error_code, KE_INVALID_REQUEST);
     for (int version = 0; version <= 1; version++) {
         kconn_call(&one, KAFKA_DESCRIBE_CLUSTER, version, &dq, &d);
         assert_int_equal(d.brokers.n, 1);

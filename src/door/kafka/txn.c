@@ -245,9 +245,8 @@ void kafka_handle_txn_offset_commit(struct kafka_request *q, void *body)
     struct committing *c = committing_begin(q, in, &n);
 
     kafka_park(q, c, committing_cancel, NULL);
-    enum err_code rc =
-        txn_commit_offsets(kafka_broker(q), &p, in->group_id, in->member_id, in->group_instance_id, in->generation,
-                           c->entries, n, &c->wait, &r, &detail, &e);
+    enum err_code rc = txn_commit_offsets(kafka_broker(q), &p, in->group_id, in->member_id, in->group_instance_id,
+                                          in->generation, c->entries, n, &c->wait, &r, &detail, &e);
     /* What fences a member's instance is told by the group; the producer's own epoch has one word in every version. */
     if (rc == ERR_FENCED || r.detail != TXN_OK)
         committing_reply(c, kafka_error_of_txn(rc, r.detail, KE_INVALID_PRODUCER_EPOCH));

@@ -64,7 +64,8 @@ static bool is_wanted(const struct listing *l, const struct txn_description *t)
         is_state |= bytes_equal_str(l->in->state_filters.at[i], t->state);
     for (int32_t i = 0; i < l->in->producer_id_filters.n; i++)
         is_producer |= l->in->producer_id_filters.at[i] == t->producer_id;
-    if (l->in->duration_filter >= 0 && (t->start_ms < 0 || l->now_ms - t->start_ms <= l->in->duration_filter)) return false;
+    if (l->in->duration_filter >= 0 && (t->start_ms < 0 || l->now_ms - t->start_ms <= l->in->duration_filter))
+        return false;
     return is_state && is_producer;
 }
 
