@@ -260,7 +260,7 @@ static void test_lib__sql_errors(void **state)
 static char *temporary(void)
 {
     static char path[64];
-    snprintf(path, sizeof path, "/tmp/weir-lib-XXXXXX");
+    snprintf(path, sizeof path, P_tmpdir "/weir-lib-XXXXXX");
     assert_non_null(mkdtemp(path));
     return path;
 }
