@@ -222,9 +222,9 @@ WEIR_API int weir_close(weir *w)
     free(w->headers);
     buf_deinit(&w->scratch);
     buf_deinit(&w->message_buf);
-    if (w->sys.diag) os_diag_destroy(w->sys.diag);
     if (w->sim) sim_run_ms(w->sim, 1); /* what the broker still had on the loop frees itself */
     sim_destroy(w->sim);
+    if (w->sys.diag) os_diag_destroy(w->sys.diag);
     free(w);
     return WEIR_OK;
 }
