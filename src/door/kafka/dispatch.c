@@ -24,9 +24,15 @@ static const struct {
     {KAFKA_API_VERSIONS, kafka_handle_api_versions},
     {KAFKA_CREATE_TOPICS, kafka_handle_create_topics},
     {KAFKA_DELETE_TOPICS, kafka_handle_delete_topics},
+    {KAFKA_DELETE_RECORDS, kafka_handle_delete_records},
     {KAFKA_INIT_PRODUCER_ID, kafka_handle_init_producer_id},
+    {KAFKA_OFFSET_FOR_LEADER_EPOCH, kafka_handle_offset_for_leader_epoch},
     {KAFKA_DESCRIBE_CONFIGS, kafka_handle_describe_configs},
+    {KAFKA_ALTER_CONFIGS, kafka_handle_alter_configs},
+    {KAFKA_CREATE_PARTITIONS, kafka_handle_create_partitions},
     {KAFKA_DELETE_GROUPS, kafka_handle_delete_groups},
+    {KAFKA_INCREMENTAL_ALTER_CONFIGS, kafka_handle_incremental_alter_configs},
+    {KAFKA_OFFSET_DELETE, kafka_handle_offset_delete},
     {KAFKA_DESCRIBE_CLUSTER, kafka_handle_describe_cluster},
 };
 
