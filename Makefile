@@ -18,7 +18,7 @@ TESTS ?=
 .PHONY: build demo check bench fuzz fmt install clean
 
 build: $(BUILD)/build.ninja
-	@ninja --quiet -C $(BUILD) program
+	@ninja -C $(BUILD) program >$(BUILD)/build.log 2>&1 || { grep -vE '^\[|^ninja: Entering' $(BUILD)/build.log; exit 1; }
 
 demo: build
 	@tools/deps demo
@@ -30,7 +30,7 @@ check: $(BUILD)/build.ninja
 
 bench: build
 	@tools/deps bench
-	@ninja --quiet -C $(BUILD) bench-programs
+	@ninja --quiet -C $(BUILD) bench-programs >/dev/null
 	@bench/run --build $(BUILD)
 
 fuzz:

@@ -85,7 +85,7 @@ WEIR_API int weir_append(weir *w, const char *topic, const void *key, size_t key
 WEIR_API int weir_append_many(weir *w, struct weir_event *events, size_t n, size_t *n_done);
 
 /* Called by weir_run for each event in order. Return WEIR_OK to go on; anything else stops this weir_run and the event is
- * delivered again by the next. */
+ * delivered again by the next. A callback may append to its handle and call nothing else of it (WEIR_INVALID). */
 typedef int (*weir_event_fn)(void *arg, const struct weir_event *e);
 /* A named, durable cursor over a topic (created when missing): starts at the beginning, goes on after restart where it stopped.
  * Progress is committed at the end of each weir_run. */

@@ -3,7 +3,7 @@
  *   weir [global options] COMMAND [SUBCOMMAND] [options] [arguments]
  *
  * Options may stand anywhere after the command; "--" ends them. --opt=value and --opt value are the same, -oVALUE and -o VALUE too. */
-#include "app/cli.h"
+#include "app/app_int.h"
 
 #include <ini.h>
 #include <stdarg.h>
@@ -322,6 +322,14 @@ static bool is_config_key(const char *name)
     return false;
 }
 
+static void cli_free(struct cli *c)
+{
+    for (int i = 0; i < c->n_options; i++) {
+        if (c->owned[i]) free((char *)(uintptr_t)c->values[i]);
+    }
+    free(c);
+}
+
 static int on_ini(void *user, const char *section, const char *name, const char *value)
 {
     struct cli *c = user;
@@ -356,6 +364,19 @@ static int apply_ini(struct cli *c)
         return cli_usage_error(c, "configuration file %s, line %d: %s", path, line,
                                c->ini_error[0] ? c->ini_error : "this is not a `key = value` line");
     return 0;
+}
+
+int cli_check_ini(const char *text, char *why, size_t why_cap)
+{
+    struct cli *c = calloc(1, sizeof *c);
+    int line;
+    check(c != NULL);
+    add_options(c, global_options);
+    add_options(c, cli_commands[0].options);
+    line = ini_parse_string(text, on_ini, c);
+    snprintf(why, why_cap, "%s", line == 0 || c->ini_error[0] ? c->ini_error : "not a `key = value` line");
+    cli_free(c);
+    return line;
 }
 
 /* ---- questions ---- */
@@ -531,9 +552,6 @@ int cli_main(int argc, char **argv)
     } else {
         rc = run_command(c, argc - at, argv + at);
     }
-    for (int i = 0; i < c->n_options; i++) {
-        if (c->owned[i]) free((char *)(uintptr_t)c->values[i]);
-    }
-    free(c);
+    cli_free(c);
     return rc;
 }

@@ -7,17 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/cli.h"
+#include "app/app_int.h"
 #include "app/client.h"
 #include "base/text.h"
 
 #define POLL_MS 500
-
-enum bound_kind { BOUND_NONE, BOUND_START, BOUND_END, BOUND_OFFSET, BOUND_AFTER_START, BOUND_BEFORE_END, BOUND_TIME };
-struct bound {
-    enum bound_kind kind;
-    int64_t value;
-};
 
 struct consume {
     struct cli *cli;
@@ -62,7 +56,7 @@ static bool parse_bound(struct bytes t, bool is_time, int64_t now_ms, struct bou
 }
 
 /* Where FROM ends in FROM:TO. Times hold colons themselves (12:30), so every place is tried, the last first. */
-static bool parse_range(const char *text, int64_t now_ms, struct bound *from, struct bound *to)
+bool consume_parse_range(const char *text, int64_t now_ms, struct bound *from, struct bound *to)
 {
     bool is_time = text[0] == '@';
     struct bytes t = bytes_str(text + (is_time ? 1 : 0));
@@ -308,7 +302,7 @@ int cmd_consume(struct cli *cli)
 
     c.left = cli_get_int(cli, "num", 0, INT64_MAX);
     if (c.left == 0) c.left = -1;
-    if (!parse_range(cli_get(cli, "offset"), os_clock()->wall_ms(os_clock()), &from, &to))
+    if (!consume_parse_range(cli_get(cli, "offset"), os_clock()->wall_ms(os_clock()), &from, &to))
         return cli_usage_error(cli, "--offset: \"%s\" is not a range", cli_get(cli, "offset"));
     if (client_open(&c.client, cli, &e) != ERR_NONE) return cli_fail(cli, &e);
     buf_init(&c.out, 0);

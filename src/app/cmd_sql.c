@@ -16,6 +16,7 @@
 #include "app/sql_print.h"
 #include "base/limits.h"
 #include "flow/sql/sql.h"
+#include "sys/os.h"
 
 struct sql_session {
     struct cli *cli;
@@ -114,19 +115,39 @@ static int run_text(struct sql_session *s, struct bytes text)
 
 /* ---- files ---- */
 
+static bool read_stdin(struct buf *text)
+{
+    char part[16384];
+    size_t n;
+    while ((n = fread(part, 1, sizeof part, stdin)) > 0 && text->len <= LIMIT_SQL_BYTES_MAX)
+        buf_put(text, part, n);
+    return !ferror(stdin);
+}
+
+/* One byte more than is taken, so that a longer text is seen to be longer. */
+static bool read_file(const char *path, struct buf *text)
+{
+    struct fs *fs = os_fs();
+    struct file *f;
+    size_t n = 0;
+    bool ok = fs->open(fs, path, FS_READ, &f, NULL) == ERR_NONE;
+    if (!ok) return false;
+    ok = buf_reserve(text, LIMIT_SQL_BYTES_MAX + 1) &&
+         fs->pread(fs, f, text->ptr, LIMIT_SQL_BYTES_MAX + 1, 0, &n, NULL) == ERR_NONE;
+    text->len = n;
+    fs->close(fs, f);
+    return ok;
+}
+
 static int run_file(struct sql_session *s, const char *path)
 {
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
     struct buf text;
-    size_t n;
-    char part[16384];
     int rc;
-    if (f == NULL) return cli_usage_error(s->cli, "the file %s cannot be read", path);
     buf_init(&text, 0);
-    while ((n = fread(part, 1, sizeof part, f)) > 0 && text.len <= LIMIT_SQL_BYTES_MAX)
-        buf_put(&text, part, n);
-    if (f != stdin) fclose(f);
-    rc = run_text(s, buf_bytes(&text));
+    if (strcmp(path, "-") == 0 ? read_stdin(&text) : read_file(path, &text))
+        rc = run_text(s, buf_bytes(&text));
+    else
+        rc = cli_usage_error(s->cli, "the file %s cannot be read", path);
     buf_deinit(&text);
     return rc;
 }

@@ -29,8 +29,8 @@ static enum err_code target(struct cli *cli, struct client *c, struct bytes topi
     } else if (!text_parse_i64(bytes_str(before), &t->before) || t->before < 0) {
         return err_set(e, ERR_INVALID, "--before: \"%s\" is not an offset, @TIME or end", before);
     } else if (t->before > end) {
-        return err_set(e, ERR_RANGE, "partition %d ends at offset %lld, before %lld", (int)t->partition,
-                       (long long)end, (long long)t->before);
+        return err_set(e, ERR_RANGE, "partition %d ends at offset %lld, before %lld", (int)t->partition, (long long)end,
+                       (long long)t->before);
     }
     if (t->before < t->start) t->before = t->start;
     return rc;

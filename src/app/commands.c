@@ -57,7 +57,8 @@ static const struct cli_option topic_alter_options[] = {
 };
 static const struct cli_option topic_trim_options[] = {
     BROKER_OPTIONS,
-    {"before", 0, "WHERE", NULL, "Delete what is before: an offset, @TIME (ms since 1970, ISO date, or -1h), or end", false},
+    {"before", 0, "WHERE", NULL, "Delete what is before: an offset, @TIME (ms since 1970, ISO date, or -1h), or end",
+     false},
     {"partition", 'p', "N", "-1", "One partition; -1: all", false},
     {"yes", 'y', NULL, NULL, "Do it; without this the change is only shown", false},
     {NULL, 0, NULL, NULL, NULL, false},

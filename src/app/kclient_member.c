@@ -4,7 +4,7 @@
  *              ▲                │ leader: assigns                                │
  *              └────────────────┴──── rebalance, lost generation ◀──────────────┘
  *
- * Nothing runs between polls; a heartbeat is sent when a third of the session has passed since the last one. Before it
+ * Nothing runs between polls; a heartbeat is sent when the last one is a second old, so that a rebalance is noticed soon. Before it
  * rejoins a member commits what it has delivered, so that who gets its partitions goes on there. */
 #include <stdlib.h>
 
@@ -12,6 +12,7 @@
 
 #define REBALANCE_TIMEOUT_MS 60000
 #define SESSION_TIMEOUT_MS 30000
+#define HEARTBEAT_MS_MAX 1000
 
 struct kclient_member {
     struct kclient *k;
@@ -76,7 +77,9 @@ static void forget_member_id(struct kclient_member *m)
 
 static void heartbeat_later(struct kclient_member *m)
 {
-    m->heartbeat_at_ns = kclient_deadline(m->k, m->session_timeout_ms / 3);
+    int32_t often = m->session_timeout_ms / 10;
+
+    m->heartbeat_at_ns = kclient_deadline(m->k, often > HEARTBEAT_MS_MAX ? HEARTBEAT_MS_MAX : often);
 }
 
 /* ---- what members tell each other ---- */

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "base/batch.h"
-#include "base/hash.h"
 #include "base/limits.h"
 #include "base/map.h"
 #include "base/text.h"
@@ -24,53 +23,10 @@
 #include "sys/os.h"
 #include "sys/sim.h"
 
-#define FLUSH_BYTES (512u << 10) /* of one batch under construction in weir_append_many */
 #define READ_BYTES (1u << 20)
-#define COMMIT_AHEAD_NS (100ull * 1000 * 1000)
-
-struct subscription {
-    struct list link;
-    char *name, *topic;
-    weir_event_fn fn;
-    void *arg;
-    struct topic *opened;
-    int64_t *next; /* per partition */
-    int32_t n_partitions;
-    bool dirty;
-};
-
-/* A batch under construction for one partition of the topic at hand. */
-struct outgoing {
-    struct buf buf;
-    struct batch_builder builder;
-    bool open;
-    int64_t base_offset;
-};
-
-struct lib_clock {
-    struct clock clock;
-    struct clock *mono, *wall;
-};
-
-struct weir {
-    struct sim *sim;
-    struct sys sys;
-    struct lib_clock clock;
-    bool manual;
-    uint64_t real_start_ns, loop_start_ns;
-    struct broker *broker;
-    struct port *port;
-    struct engine *engine;
-    bool engine_woken;
-    struct list subscriptions;
-    struct outgoing *outgoing;
-    int32_t n_outgoing;
-    uint32_t spread; /* partition of the next event without key */
-    struct buf scratch, message_buf;
-    struct weir_header *headers;
-    size_t headers_cap;
-    char message[600];
-};
+#define COMMIT_INTERVAL_MS 1 /* the caller's weir_run is the pace of commits */
+#define RUN_AHEAD_NS (100ull * 1000 * 1000)
+#define RUN_AHEAD_STEP_NS (1000ull * 1000)
 
 /* ---- errors ---- */
 
@@ -96,10 +52,24 @@ static int status_of(enum err_code rc)
     }
 }
 
-static int fail(weir *w, enum err_code rc, const struct err *e)
+int lib_fail(weir *w, enum err_code rc, const struct err *e)
 {
     snprintf(w->message, sizeof w->message, "%s%s%s", e->text, e->hint[0] ? "; " : "", e->hint);
     return status_of(rc);
+}
+
+/* NULL: the handle may be used now. While a callback runs only appends are: it holds what the others would change. */
+const char *lib_why_not(const weir *w, bool is_append)
+{
+    if (w->engine == NULL) return "the handle is not open";
+    if (w->in_callback && !is_append) return "a callback may append, and call nothing else of its handle";
+    return NULL;
+}
+
+int lib_refuse(weir *w, const char *why)
+{
+    snprintf(w->message, sizeof w->message, "%s", why);
+    return WEIR_INVALID;
 }
 
 WEIR_API const char *weir_errmsg(const weir *w)
@@ -127,7 +97,7 @@ static int64_t lib_wall_ms(struct clock *c)
 }
 
 /* Brings the loop's time up to the real one and runs what is due. */
-static void pump(weir *w)
+void lib_pump(weir *w)
 {
     uint64_t now = w->sys.loop->now_ns(w->sys.loop), target = now;
     if (!w->manual) {
@@ -165,7 +135,7 @@ static enum err_code open_all(weir *w, const char *path, const struct weir_optio
         .data_dir = path, .default_partitions = o->default_partitions, .segment_bytes = o->segment_bytes};
     struct engine_options n = {
         .wake = on_engine_wake, .wake_arg = w, .bounded = true, .default_partitions = o->default_partitions};
-    struct sim_options s = {.seed = 1, .wall_start_ms = o->clock_start_ms};
+    struct sim_options s = {.seed = 1, .wall_start_ms = o->clock_start_ms, .disk_is_memory = true};
     bool memory = strcmp(path, ":memory:") == 0;
     enum err_code rc;
 
@@ -191,7 +161,7 @@ static enum err_code open_all(weir *w, const char *path, const struct weir_optio
     }
     w->real_start_ns = os_clock()->mono_ns(os_clock());
     w->loop_start_ns = w->sys.loop->now_ns(w->sys.loop);
-    n.commit_interval_ms = o->commit_interval_ms;
+    n.commit_interval_ms = o->commit_interval_ms > 0 ? o->commit_interval_ms : COMMIT_INTERVAL_MS;
     rc = broker_open(&w->broker, &w->sys, &b, e);
     if (rc == ERR_NONE) rc = broker_port_create(&w->port, w->broker, w->sys.loop, e);
     if (rc == ERR_NONE) rc = engine_create(&w->engine, w->port, &n, e);
@@ -219,10 +189,10 @@ WEIR_API int weir_open(const char *path, const struct weir_options *options, wei
     w->manual = o.manual_clock != 0;
     if (path == NULL || path[0] == 0) {
         (void)err_set(&e, ERR_INVALID, "the path of the data directory is empty");
-        return fail(w, ERR_INVALID, &e);
+        return lib_fail(w, ERR_INVALID, &e);
     }
     rc = open_all(w, path, &o, &e);
-    return rc == ERR_NONE ? WEIR_OK : fail(w, rc, &e);
+    return rc == ERR_NONE ? WEIR_OK : lib_fail(w, rc, &e);
 }
 
 static void subscription_free(struct subscription *s)
@@ -254,177 +224,6 @@ WEIR_API int weir_close(weir *w)
     return WEIR_OK;
 }
 
-/* ---- append ---- */
-
-struct lib_wait {
-    struct append_wait wait;
-    bool answered;
-    enum err_code rc;
-};
-
-static void on_durable(struct append_wait *wait, enum err_code rc)
-{
-    struct lib_wait *w = CONTAINER_OF(wait, struct lib_wait, wait);
-    w->answered = true;
-    w->rc = rc;
-}
-
-/* Pumps the loop until the broker has answered (L1). */
-static enum err_code wait_durable(weir *w, struct lib_wait *wait, struct err *e)
-{
-    while (!wait->answered) {
-        if (!sim_step(w->sim)) return err_set(e, ERR_STOPPED, "the broker did not answer an append");
-    }
-    return wait->rc == ERR_NONE ? ERR_NONE
-                                : err_set(e, wait->rc, "the append could not be made durable: %s", err_name(wait->rc));
-}
-
-static enum err_code outgoing_room(weir *w, int32_t n, struct err *e)
-{
-    struct outgoing *grown;
-    if (n <= w->n_outgoing) return ERR_NONE;
-    grown = realloc(w->outgoing, (size_t)n * sizeof *grown);
-    if (grown == NULL) return err_set(e, ERR_MEMORY, "out of memory");
-    w->outgoing = grown;
-    for (; w->n_outgoing < n; w->n_outgoing++) {
-        w->outgoing[w->n_outgoing] = (struct outgoing){.open = false};
-        buf_init(&w->outgoing[w->n_outgoing].buf, 0);
-    }
-    return ERR_NONE;
-}
-
-static enum err_code flush(weir *w, struct topic *t, struct lib_wait *waits, struct err *e)
-{
-    enum err_code rc = ERR_NONE;
-    int32_t n = topic_partition_count(t);
-    for (int32_t i = 0; i < n; i++) {
-        struct outgoing *o = &w->outgoing[i];
-        struct append_result result;
-        waits[i] = (struct lib_wait){.wait = {.done = on_durable}, .answered = true};
-        if (!o->open) continue;
-        o->open = false;
-        if (rc == ERR_NONE) rc = batch_finish(&o->builder, e);
-        if (rc == ERR_NONE)
-            rc = partition_append(topic_partition(t, i), o->buf.ptr, o->buf.len, &waits[i].wait, &result, e);
-        if (rc == ERR_NONE) {
-            waits[i].answered = result.is_durable;
-            o->base_offset = result.base_offset;
-        }
-        buf_clear(&o->buf);
-    }
-    for (int32_t i = 0; i < n; i++) {
-        enum err_code wait_rc = wait_durable(w, &waits[i], rc == ERR_NONE ? e : NULL);
-        if (rc == ERR_NONE) rc = wait_rc;
-    }
-    return rc;
-}
-
-static enum err_code add_event(weir *w, struct topic *t, struct weir_event *ev, int64_t now_ms, bool *full,
-                               struct err *e)
-{
-    struct record_header headers[16], *h = headers;
-    struct bytes key = ev->key ? bytes_of(ev->key, ev->key_size) : BYTES_NULL;
-    struct bytes value = ev->value ? bytes_of(ev->value, ev->value_size) : BYTES_NULL;
-    int32_t n = topic_partition_count(t);
-    struct outgoing *o;
-
-    if (ev->n_headers > ARRAY_LEN(headers))
-        return err_set(e, ERR_LIMIT, "an event has %zu headers; at most %zu are taken", ev->n_headers,
-                       ARRAY_LEN(headers));
-    for (size_t i = 0; i < ev->n_headers; i++) {
-        if (ev->headers[i].key == NULL) return err_set(e, ERR_INVALID, "header %zu has no key", i);
-        h[i].key = bytes_str(ev->headers[i].key);
-        h[i].value = ev->headers[i].value ? bytes_of(ev->headers[i].value, ev->headers[i].size) : BYTES_NULL;
-    }
-    if (ev->partition >= n)
-        return err_set(e, ERR_NOT_FOUND, "topic \"%s\" has %d partition(s), there is no %d", ev->topic, (int)n,
-                       ev->partition);
-    if (ev->partition < 0)
-        ev->partition = bytes_is_null(key) ? (int)(w->spread++ % (uint32_t)n) : hash_partition(key, n);
-    o = &w->outgoing[ev->partition];
-    if (!o->open) {
-        batch_begin(&o->builder, &o->buf, CODEC_NONE);
-        o->open = true;
-    }
-    ev->offset = o->builder.count;
-    batch_add(&o->builder, ev->timestamp_ms ? ev->timestamp_ms : now_ms, key, value, h, (int32_t)ev->n_headers);
-    *full = batch_size(&o->builder) >= FLUSH_BYTES;
-    return ERR_NONE;
-}
-
-/* Events [0, n) of one topic, in as few batches as fit. *done: how many are stored. */
-static enum err_code append_run(weir *w, struct topic *t, struct weir_event *events, size_t n, size_t *done,
-                                struct err *e)
-{
-    struct lib_wait *waits = calloc((size_t)topic_partition_count(t), sizeof *waits);
-    int64_t now_ms = w->sys.clock->wall_ms(w->sys.clock);
-    enum err_code rc = waits ? outgoing_room(w, topic_partition_count(t), e) : ERR_MEMORY;
-    size_t flushed = 0;
-
-    *done = 0;
-    for (size_t i = 0; rc == ERR_NONE && i < n; i++) {
-        bool full = false;
-        rc = add_event(w, t, &events[i], now_ms, &full, e);
-        if (rc != ERR_NONE || (!full && i + 1 < n)) continue;
-        rc = flush(w, t, waits, e);
-        if (rc != ERR_NONE) break;
-        for (; flushed <= i; flushed++)
-            events[flushed].offset += w->outgoing[events[flushed].partition].base_offset;
-        *done = flushed;
-    }
-    for (int32_t i = 0; i < w->n_outgoing; i++) {
-        if (w->outgoing[i].open) buf_clear(&w->outgoing[i].buf);
-        w->outgoing[i].open = false;
-    }
-    free(waits);
-    return rc;
-}
-
-WEIR_API int weir_append_many(weir *w, struct weir_event *events, size_t n, size_t *n_done)
-{
-    struct err e = {0};
-    enum err_code rc = ERR_NONE;
-    size_t at = 0, done;
-
-    pump(w);
-    while (rc == ERR_NONE && at < n) {
-        struct topic *t = NULL;
-        size_t end = at + 1;
-        if (events[at].topic == NULL) {
-            rc = err_set(&e, ERR_INVALID, "event %zu has no topic", at);
-            break;
-        }
-        rc = topic_find_or_create(w->broker, bytes_str(events[at].topic), &t, &e);
-        if (rc != ERR_NONE) break;
-        while (end < n && (events[end].topic == events[at].topic ||
-                           (events[end].topic && !strcmp(events[end].topic, events[at].topic))))
-            end++;
-        rc = append_run(w, t, events + at, end - at, &done, &e);
-        at += done;
-    }
-    if (n_done != NULL) *n_done = at;
-    return rc == ERR_NONE ? WEIR_OK : fail(w, rc, &e);
-}
-
-WEIR_API int weir_append(weir *w, const char *topic, const void *key, size_t key_size, const void *value,
-                         size_t value_size, int64_t *offset)
-{
-    struct weir_event ev = {
-        .topic = topic, .partition = -1, .key = key, .key_size = key_size, .value = value, .value_size = value_size};
-    int rc = weir_append_many(w, &ev, 1, NULL);
-    if (rc == WEIR_OK && offset != NULL) *offset = ev.offset;
-    return rc;
-}
-
-WEIR_API int weir_topic_create(weir *w, const char *topic, int partitions)
-{
-    struct err e = {0};
-    enum err_code rc;
-    if (topic == NULL) return fail(w, err_set(&e, ERR_INVALID, "the topic has no name"), &e);
-    rc = topic_create(w->broker, bytes_str(topic), partitions, NULL, NULL, &e);
-    return rc == ERR_NONE ? WEIR_OK : fail(w, rc, &e);
-}
-
 /* ---- read ---- */
 
 static bool headers_room(weir *w, size_t n)
@@ -443,6 +242,7 @@ static int deliver(weir *w, const char *topic, int32_t partition, const struct r
     struct bytes headers = r->headers;
     struct record_header h;
     size_t n = 0;
+    int rc;
     struct weir_event ev = {.topic = topic,
                             .partition = partition,
                             .offset = r->offset,
@@ -464,7 +264,10 @@ static int deliver(weir *w, const char *topic, int32_t partition, const struct r
     }
     ev.headers = w->headers;
     ev.n_headers = n;
-    return fn(arg, &ev);
+    w->in_callback = true;
+    rc = fn(arg, &ev);
+    w->in_callback = false;
+    return rc;
 }
 
 /* Delivers [*next, limit) of one partition; *next follows. Stops early with what fn returned. */
@@ -491,7 +294,11 @@ static enum err_code read_partition(weir *w, struct partition *p, const char *to
             if (rc == ERR_NONE) rc = batch_iter_init(&it, &view, &w->scratch, e);
             while (rc == ERR_NONE && *fn_rc == WEIR_OK) {
                 rc = batch_iter_next(&it, &r, &more, e);
-                if (rc != ERR_NONE || !more || r.offset >= limit) break;
+                if (rc != ERR_NONE || !more) break;
+                if (r.offset >= limit) {
+                    *next = limit;
+                    break;
+                }
                 if (r.offset < *next) continue;
                 *fn_rc = deliver(w, topic, partition_index(p), &r, fn, arg);
                 if (*fn_rc == WEIR_OK) *next = r.offset + 1;
@@ -511,20 +318,24 @@ WEIR_API int weir_read(weir *w, const char *topic, int partition, int64_t from, 
                        void *arg)
 {
     struct err e = {0};
-    struct topic *t = topic ? topic_find(w->broker, bytes_str(topic)) : NULL;
-    struct partition *p = t ? topic_partition(t, partition) : NULL;
+    struct topic *t;
+    struct partition *p;
     enum err_code rc;
     int fn_rc = WEIR_OK;
 
-    pump(w);
+    if (lib_why_not(w, false)) return lib_refuse(w, lib_why_not(w, false));
+    lib_pump(w);
+    t = topic ? topic_find(w->broker, bytes_str(topic)) : NULL;
+    p = t ? topic_partition(t, partition) : NULL;
+    if (fn == NULL) return lib_fail(w, err_set(&e, ERR_INVALID, "reading needs a function"), &e);
     if (p == NULL)
-        return fail(
+        return lib_fail(
             w, err_set(&e, ERR_NOT_FOUND, "there is no topic \"%s\" with partition %d", topic ? topic : "", partition),
             &e);
     if (from < partition_log_start(p)) from = partition_log_start(p);
     if (limit > partition_high_watermark(p)) limit = partition_high_watermark(p);
     rc = read_partition(w, p, topic, &from, limit, fn, arg, &fn_rc, &e);
-    return rc == ERR_NONE ? fn_rc : fail(w, rc, &e);
+    return rc == ERR_NONE ? fn_rc : lib_fail(w, rc, &e);
 }
 
 /* ---- subscriptions ---- */
@@ -545,14 +356,15 @@ WEIR_API int weir_subscribe(weir *w, const char *name, const char *topic, weir_e
     struct topic *t;
     enum err_code rc;
 
+    if (lib_why_not(w, false)) return lib_refuse(w, lib_why_not(w, false));
     if (name == NULL || name[0] == 0 || topic == NULL || fn == NULL)
-        return fail(w, err_set(&e, ERR_INVALID, "a subscription needs a name, a topic and a function"), &e);
+        return lib_fail(w, err_set(&e, ERR_INVALID, "a subscription needs a name, a topic and a function"), &e);
     if (find_subscription(w, name))
-        return fail(w, err_set(&e, ERR_EXISTS, "there is a subscription \"%s\" already", name), &e);
+        return lib_fail(w, err_set(&e, ERR_EXISTS, "there is a subscription \"%s\" already", name), &e);
     rc = topic_find_or_create(w->broker, bytes_str(topic), &t, &e);
-    if (rc != ERR_NONE) return fail(w, rc, &e);
+    if (rc != ERR_NONE) return lib_fail(w, rc, &e);
     s = calloc(1, sizeof *s);
-    if (s == NULL) return fail(w, err_set(&e, ERR_MEMORY, "out of memory"), &e);
+    if (s == NULL) return lib_fail(w, err_set(&e, ERR_MEMORY, "out of memory"), &e);
     s->name = strdup(name);
     s->topic = strdup(topic);
     s->fn = fn;
@@ -563,7 +375,7 @@ WEIR_API int weir_subscribe(weir *w, const char *name, const char *topic, weir_e
     list_push_back(&w->subscriptions, &s->link);
     if (s->name == NULL || s->topic == NULL || s->next == NULL) {
         subscription_free(s);
-        return fail(w, err_set(&e, ERR_MEMORY, "out of memory"), &e);
+        return lib_fail(w, err_set(&e, ERR_MEMORY, "out of memory"), &e);
     }
     for (int32_t i = 0; i < s->n_partitions; i++) {
         struct committed_offset o;
@@ -577,7 +389,9 @@ WEIR_API int weir_unsubscribe(weir *w, const char *name)
 {
     struct err e = {0};
     struct subscription *s = name ? find_subscription(w, name) : NULL;
-    if (s == NULL) return fail(w, err_set(&e, ERR_NOT_FOUND, "there is no subscription \"%s\"", name ? name : ""), &e);
+    if (lib_why_not(w, false)) return lib_refuse(w, lib_why_not(w, false));
+    if (s == NULL)
+        return lib_fail(w, err_set(&e, ERR_NOT_FOUND, "there is no subscription \"%s\"", name ? name : ""), &e);
     subscription_free(s);
     return WEIR_OK;
 }
@@ -585,7 +399,7 @@ WEIR_API int weir_unsubscribe(weir *w, const char *name)
 static enum err_code commit_subscription(weir *w, struct subscription *s, struct err *e)
 {
     struct offset_commit *offsets = calloc((size_t)s->n_partitions, sizeof *offsets);
-    struct lib_wait wait = {.wait = {.done = on_durable}};
+    struct lib_wait wait = {.wait = {.done = lib_wait_done}};
     enum group_detail detail;
     enum err_code rc;
     if (offsets == NULL) return err_set(e, ERR_MEMORY, "out of memory");
@@ -593,7 +407,7 @@ static enum err_code commit_subscription(weir *w, struct subscription *s, struct
         offsets[i] = (struct offset_commit){bytes_str(s->topic), i, s->next[i], -1, BYTES_NULL, ERR_NONE};
     rc = group_commit(w->broker, bytes_str(s->name), BYTES_LIT(""), BYTES_NULL, -1, offsets, s->n_partitions,
                       &wait.wait, &wait.answered, &detail, e);
-    if (rc == ERR_NONE) rc = wait_durable(w, &wait, e);
+    if (rc == ERR_NONE) rc = lib_wait_durable(w, &wait, e);
     if (rc == ERR_NONE) s->dirty = false;
     free(offsets);
     return rc;
@@ -630,14 +444,14 @@ static enum err_code run_pass(weir *w, bool *moved, uint64_t *deadline, int *fn_
     struct engine_now now;
     enum err_code rc = ERR_NONE;
     *moved = false;
-    pump(w);
+    lib_pump(w);
     w->engine_woken = false;
     now = lib_now(w);
     if (engine_step(w->engine, &now, deadline)) *moved = true;
     for (struct list *n = w->subscriptions.next; rc == ERR_NONE && *fn_rc == WEIR_OK && n != &w->subscriptions;
          n = n->next)
         rc = run_subscription(w, CONTAINER_OF(n, struct subscription, link), moved, fn_rc, e);
-    pump(w);
+    lib_pump(w);
     if (w->engine_woken) *moved = true;
     return rc;
 }
@@ -652,45 +466,81 @@ static enum err_code commit_all(weir *w, struct err *e)
     return rc;
 }
 
-/* A commit is due soon: lets the loop's time run to it instead of burning real time. Idle timeouts are far away and are left alone. */
-static void run_to_commit(weir *w, uint64_t deadline)
+/* Nothing moves at this instant, but something is under way: a commit that is due in a moment, a sync that takes its time. Lets the
+ * loop's time run to it, *ahead_ns in all since something last moved. False: what is left is further away than RUN_AHEAD_NS. */
+static bool run_ahead(weir *w, uint64_t deadline, uint64_t *ahead_ns)
 {
-    uint64_t now = w->sys.loop->now_ns(w->sys.loop);
-    if (!w->manual && deadline > now && deadline - now <= COMMIT_AHEAD_NS) sim_run_until(w->sim, deadline);
+    uint64_t now = w->sys.loop->now_ns(w->sys.loop), step = RUN_AHEAD_STEP_NS;
+    if (*ahead_ns >= RUN_AHEAD_NS) return false;
+    if (deadline > now && deadline - now < step) step = deadline - now;
+    *ahead_ns += step;
+    sim_run_until(w->sim, now + step);
+    return true;
+}
+
+/* Until nothing is left, or real time has passed until_ns (UINT64_MAX: never). */
+static enum err_code run_until_quiet(weir *w, uint64_t until_ns, uint64_t *deadline, int *fn_rc, struct err *e)
+{
+    struct clock *os = os_clock();
+    uint64_t ahead_ns = 0;
+    bool moved;
+
+    for (;;) {
+        enum err_code rc = run_pass(w, &moved, deadline, fn_rc, e);
+        if (rc != ERR_NONE || *fn_rc != WEIR_OK) return rc;
+        if (until_ns != UINT64_MAX && os->mono_ns(os) >= until_ns) return ERR_NONE;
+        if (moved) {
+            ahead_ns = 0;
+        } else if (engine_is_idle(w->engine) || !run_ahead(w, *deadline, &ahead_ns)) {
+            return ERR_NONE;
+        }
+    }
+}
+
+static int run_end(weir *w, enum err_code rc, int fn_rc, struct err *e)
+{
+    enum err_code commit_rc = commit_all(w, rc == ERR_NONE ? e : NULL);
+    if (rc == ERR_NONE) rc = commit_rc;
+    return rc == ERR_NONE ? fn_rc : lib_fail(w, rc, e);
 }
 
 WEIR_API int weir_run(weir *w, int timeout_ms)
 {
-    struct clock *os = os_clock();
     struct err e = {0};
-    uint64_t until = os->mono_ns(os) + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000000u;
+    uint64_t until_ns = timeout_ms < 0 ? UINT64_MAX : os_clock()->mono_ns(os_clock()) + (uint64_t)timeout_ms * 1000000u;
     uint64_t deadline = UINT64_MAX;
-    bool moved;
     int fn_rc = WEIR_OK;
-    enum err_code rc, commit_rc;
+    enum err_code rc;
 
-    for (;;) {
-        rc = run_pass(w, &moved, &deadline, &fn_rc, &e);
-        if (rc != ERR_NONE || fn_rc != WEIR_OK) break;
-        if (!moved && (engine_is_idle(w->engine) || (w->manual && !sim_step(w->sim)))) break;
-        if (timeout_ms >= 0 && os->mono_ns(os) >= until) break;
-        if (!moved) run_to_commit(w, deadline);
-    }
-    commit_rc = commit_all(w, rc == ERR_NONE ? &e : NULL);
-    if (rc == ERR_NONE) rc = commit_rc;
-    return rc == ERR_NONE ? fn_rc : fail(w, rc, &e);
+    if (lib_why_not(w, false)) return lib_refuse(w, lib_why_not(w, false));
+    rc = run_until_quiet(w, until_ns, &deadline, &fn_rc, &e);
+    return run_end(w, rc, fn_rc, &e);
 }
 
+/* Stops at every moment at which the engine asked to be called, so that what happens in between happens in order. */
 WEIR_API int weir_clock_advance(weir *w, int64_t ms)
 {
     struct err e = {0};
+    uint64_t deadline = UINT64_MAX, target;
+    int fn_rc = WEIR_OK;
+    enum err_code rc;
+
+    if (lib_why_not(w, false)) return lib_refuse(w, lib_why_not(w, false));
     if (!w->manual || ms < 0)
-        return fail(
+        return lib_fail(
             w,
             err_set(&e, ERR_INVALID, "the clock moves by hand only when opened with manual_clock, and only forwards"),
             &e);
-    sim_run_ms(w->sim, (uint64_t)ms);
-    return weir_run(w, -1);
+    target = w->sys.loop->now_ns(w->sys.loop) + (uint64_t)ms * 1000000u;
+    for (;;) {
+        uint64_t now, next;
+        rc = run_until_quiet(w, UINT64_MAX, &deadline, &fn_rc, &e);
+        now = w->sys.loop->now_ns(w->sys.loop);
+        if (rc != ERR_NONE || fn_rc != WEIR_OK || now >= target) break;
+        next = deadline > now && deadline < target ? deadline : target;
+        sim_run_until(w->sim, next);
+    }
+    return run_end(w, rc, fn_rc, &e);
 }
 
 /* ---- SQL ---- */
@@ -755,7 +605,9 @@ static void sink_row(struct sql_sink *sink, const struct sql_schema *schema, con
     buf_clear(&s->json);
     sql_row_put_json(&s->json, schema, row);
     buf_put_u8(&s->json, 0);
+    s->w->in_callback = true;
     s->row(s->arg, (const char *)s->json.ptr, s->json.len - 1);
+    s->w->in_callback = false;
 }
 
 static void sink_message(struct sql_sink *sink, const char *text)
@@ -778,22 +630,26 @@ bool weir_run_script(weir *w, struct bytes text, struct sql_sink *sink)
     struct err e = {0};
     struct engine_now now;
     struct script *script;
-    uint64_t deadline;
+    uint64_t deadline = UINT64_MAX, ahead_ns = 0;
 
-    pump(w);
+    lib_pump(w);
     now = lib_now(w);
     script = engine_execute(w->engine, text, &watch.sink, &now);
     while (!watch.done) {
         bool moved;
-        pump(w);
+        lib_pump(w);
         now = lib_now(w);
         w->engine_woken = false;
         moved = engine_step(w->engine, &now, &deadline);
-        if (watch.done || moved || w->engine_woken) continue;
-        /* Bounded queries need no time to pass; what is left is the loop's own work (a commit under way). */
-        if (sim_step(w->sim)) continue;
+        if (watch.done) break;
+        if (moved || w->engine_woken) {
+            ahead_ns = 0;
+            continue;
+        }
+        /* Bounded queries need no time to pass; what is left is a commit or a sync under way. */
+        if (run_ahead(w, deadline, &ahead_ns)) continue;
         engine_script_cancel(w->engine, script);
-        (void)fail(w, err_set(&e, ERR_TIMEOUT, "the statement waits for something that cannot happen here"), &e);
+        (void)lib_fail(w, err_set(&e, ERR_TIMEOUT, "the statement waits for something that cannot happen here"), &e);
         return false;
     }
     return true;
@@ -805,7 +661,8 @@ WEIR_API int weir_sql(weir *w, const char *sql, weir_row_fn row, void *arg)
         .sink = {sink_columns, sink_row, sink_message, sink_done, NULL}, .w = w, .row = row, .arg = arg};
     struct err e = {0};
     bool ended;
-    if (sql == NULL) return fail(w, err_set(&e, ERR_INVALID, "there is no SQL text"), &e);
+    if (lib_why_not(w, false)) return lib_refuse(w, lib_why_not(w, false));
+    if (sql == NULL) return lib_fail(w, err_set(&e, ERR_INVALID, "there is no SQL text"), &e);
     buf_init(&s.json, 0);
     ended = weir_run_script(w, bytes_str(sql), &s.sink);
     buf_deinit(&s.json);

@@ -295,8 +295,8 @@ static void test_offsets__are_forgotten_for_good(void **state)
     world_topic(&w, "t", 2);
     assert_int_equal(forget(&w, "g", d, 4, &detail), ERR_NOT_FOUND);
     assert_int_equal(detail, GROUP_NOT_FOUND);
-    assert_ok(group_commit(w.b, BYTES_LIT("g"), BYTES_LIT(""), BYTES_NULL, -1, c, 2, &x.wait, &is_durable, &detail,
-                           NULL));
+    assert_ok(
+        group_commit(w.b, BYTES_LIT("g"), BYTES_LIT(""), BYTES_NULL, -1, c, 2, &x.wait, &is_durable, &detail, NULL));
     world_run(&w, 10);
     assert_ok(forget(&w, "g", d, 4, &detail));
     assert_int_equal(d[0].rc, ERR_NONE);

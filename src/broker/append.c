@@ -86,8 +86,8 @@ static void note_success(struct partition *p, const struct batch_view *v, int64_
         diag_printf(b->sys->diag, DIAG_INFO, "broker", "there is room on the disk again");
     }
     p->unsaved_bytes += v->bytes.len;
-    if (p->unsaved_bytes > p->topic->config.segment_bytes && producers_count(p->producers) > 0) {
-        /* A cache: only makes the next open faster. */
+    if (p->unsaved_bytes > p->topic->config.segment_bytes) {
+        /* A cache: the next open looks at no more than the heads of about one segment. */
         p->unsaved_bytes = 0;
         (void)!producers_save(p->producers, b->sys->fs, p->dir, log_end_offset(p->log), NULL);
     }

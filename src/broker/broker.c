@@ -129,7 +129,9 @@ static void close_partition(struct partition *p)
     if (!p->is_stopped && log_sync(p->log, &e) != ERR_NONE) partition_stop(p, &e);
     if (!p->is_stopped) partition_durable_moved(p);
     partition_fail_waits(p, ERR_CLOSED);
-    if (!p->is_stopped && p->unsaved_bytes > 0 && producers_count(p->producers) > 0)
+    bool is_worth_it =
+        p->unsaved_bytes > PRODUCERS_SAVE_BYTES || (p->unsaved_bytes > 0 && producers_count(p->producers) > 0);
+    if (!p->is_stopped && is_worth_it)
         (void)!producers_save(p->producers, b->sys->fs, p->dir, log_end_offset(p->log), NULL);
 }
 

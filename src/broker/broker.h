@@ -36,9 +36,10 @@ struct broker_options {
 /* Takes the directory's lock, recovers everything. ERR_BUSY: another process has it. ERR_UNSUPPORTED: newer format, untouched.
  * Partitions with rot open read-only and are reported to the diag. `sys` is borrowed. */
 MUST_USE enum err_code broker_open(struct broker **out, const struct sys *sys, const struct broker_options *o, struct err *e);
-/* Syncs and checkpoints everything, fails what waits with ERR_CLOSED, frees. Blocks for the disk. NULL is harmless. */
+/* Syncs and checkpoints everything, fails what waits with ERR_CLOSED, frees. Blocks for the disk. NULL is harmless. Not from a callback
+ * of the broker. Let the loop run once more before it is destroyed: what it still holds of the broker frees itself then. */
 void broker_close(struct broker *b);
-/* For a crash test: frees memory without touching the disk. */
+/* For a crash test: frees memory without a close's work. On a simulated disk take the power away first (sim_disk_crash_at). */
 void broker_abandon(struct broker *b);
 
 const char *broker_cluster_id(const struct broker *b); /* 22 characters, made once per data directory */
@@ -68,7 +69,7 @@ MUST_USE enum err_code topic_find_or_create(struct broker *b, struct bytes name,
 struct topic *topic_find(struct broker *b, struct bytes name);                /* NULL: none */
 struct topic *topic_find_id(struct broker *b, const uint8_t id[16]);
 struct topic *topic_next(struct broker *b, uint32_t *pos);                    /* in creation order; *pos from 0; internal ones too */
-/* Everything waiting on it fails with ERR_NOT_FOUND; readers' slices stay valid. Blocks until durable. */
+/* Everything waiting on it fails with ERR_NOT_FOUND; readers' slices stay valid. Blocks until durable. ERR_DENIED: internal. */
 MUST_USE enum err_code topic_delete(struct broker *b, struct topic *t, struct err *e);
 struct bytes topic_name(const struct topic *t);
 const uint8_t *topic_uuid(const struct topic *t); /* 16 bytes, never zero, new at re-creation */
@@ -100,7 +101,8 @@ struct append_result {
 /* One record batch as a client sent it: checked (shape, CRC, counts, size, timestamp, no control, not transactional, codec known),
  * deduplicated, stamped in place and appended. `wait` NULL: do not wait (acks=0). A duplicate of a batch that is not durable yet
  * waits as the original does. Errors: ERR_CORRUPT, ERR_TOO_LARGE, ERR_INVALID (record), ERR_SEQUENCE, ERR_FENCED, ERR_TIMESTAMP,
- * ERR_UNSUPPORTED (codec), ERR_NO_SPACE, ERR_STOPPED: nothing was appended and wait is not queued. */
+ * ERR_UNSUPPORTED (codec), ERR_DENIED (internal topic), ERR_NO_SPACE, ERR_STOPPED (failed sync, or rot: read-only), ERR_CLOSED:
+ * nothing was appended and wait is not queued. */
 MUST_USE enum err_code partition_append(struct partition *p, uint8_t *batch, size_t len, struct append_wait *wait,
                                         struct append_result *out, struct err *e);
 void append_cancel(struct append_wait *w);

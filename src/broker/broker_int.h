@@ -21,8 +21,9 @@
 #define SEGMENT_MS_DEFAULT (7ll * 24 * 3600 * 1000)
 #define RETENTION_MS_DEFAULT (7ll * 24 * 3600 * 1000)
 #define RETENTION_RUN_MS_MAX 60000
-#define DISK_ROOM_BYTES (1u << 20) /* free space that counts as room again */
-#define TOPIC_DIR_NAME_LEN_MAX 200 /* of the topic's name in its directory's name: NAME_MAX is 255 */
+#define PRODUCERS_SAVE_BYTES (1u << 20) /* so much new log is worth a snapshot at close although it names no producer */
+#define DISK_ROOM_BYTES (1u << 20)      /* free space that counts as room again */
+#define TOPIC_DIR_NAME_LEN_MAX 200      /* of the topic's name in its directory's name: NAME_MAX is 255 */
 #define TOPIC_DIR_LEN_MAX (TOPIC_DIR_NAME_LEN_MAX + 1 + 32)
 #define TOPIC_BLOCKS_MAX 12 /* each doubles at least: 2^11 partitions, see LIMIT_PARTITIONS_PER_TOPIC_MAX */
 #define DATA_DIR_LEN_MAX (LIMIT_PATH_LEN_MAX - 512) /* leaves room for every name below it */

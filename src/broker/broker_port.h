@@ -13,6 +13,9 @@
 #include "port/port.h"
 
 MUST_USE enum err_code broker_port_create(struct port **out, struct broker *b, struct loop *home, struct err *e);
-void                   broker_port_destroy(struct port *p); /* on the home thread; units closed before */
+/* On the home thread, before broker_close. Units and watches that are still there are closed. The home loop must run once more before it
+ * is destroyed: answers on their way free themselves then. A loop that runs on a thread of its own must be made there, or have run once,
+ * before a port is used from another thread: until then it takes its maker's thread for its own. */
+void                   broker_port_destroy(struct port *p);
 
 #endif

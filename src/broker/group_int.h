@@ -70,7 +70,6 @@ struct group_answer {
     struct arena arena;
 };
 
-/* A request that becomes an answer when a record is durable. */
 struct groups {
     struct broker *broker;
     struct map by_id;      /* struct group */

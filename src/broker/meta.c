@@ -167,7 +167,7 @@ enum err_code meta_open(struct broker *b, struct err *e)
     if (rc != ERR_NONE) return err_wrap(e, rc, "reading the broker's own topic %s", META_TOPIC);
     b->meta = t;
     b->has_names = log_end_offset(topic_partition(t, 0)->log) > 0; /* put() syncs them first */
-    b->producer_id_next = b->producer_id_end;                /* What is left of the last block is given up (M2). */
+    b->producer_id_next = b->producer_id_end; /* What is left of the last block is given up (M2). */
     b->meta_compact_at = journal_compact_at(live_bytes(b));
     return ERR_NONE;
 }

@@ -65,6 +65,7 @@ static enum err_code open_journal(struct open_call *c)
     u->marked = c->restore.applied;
     u->since_snapshot = c->restore.since_snapshot;
     u->snapshot_bytes = c->restore.snapshot_bytes;
+    unit_write_mark(u); /* Before a partition forgets the producer of what was just appended. */
     return ERR_NONE;
 }
 

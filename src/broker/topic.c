@@ -243,6 +243,7 @@ static enum err_code restore_producers(struct partition *p, struct err *e)
     }
     if (from < log_start_offset(p->log)) from = log_start_offset(p->log);
     if (from < log_end_offset(p->log)) {
+        if (from == log_start_offset(p->log)) p->unsaved_bytes = log_size_bytes(p->log);
         rc = log_scan(p->log, from, record_producers, p, e);
         if (rc == ERR_CORRUPT) rc = ERR_NONE; /* Reported by log_open; this partition takes no appends. */
         if (rc != ERR_NONE) return rc;

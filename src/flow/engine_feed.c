@@ -142,8 +142,9 @@ static enum err_code read_push(struct feed *f, int partition, const struct port_
         if (batch_last_offset(&view) < f->next[partition] || (view.attributes & BATCH_ATTR_CONTROL)) continue;
         if (view.base_offset >= f->stop[partition]) break;
         rc = batch_push(f, partition, &view, &used, e);
-        if (rc != ERR_NONE)
+        if (rc == ERR_CORRUPT)
             return err_wrap(e, rc, "partition %d, batch at %lld", partition, (long long)view.base_offset);
+        if (rc != ERR_NONE) return rc;
     }
     return pipeline_is_done(f->pipeline) ? ERR_NONE : chunk_push(f, e);
 }

@@ -38,11 +38,12 @@ struct flow *flow_create(struct engine *en, struct bytes name, struct bytes text
     return f;
 }
 
+/* May be called inside of an answer of the port: the unit is closed by the next step. */
 void flow_fail(struct flow *f, const struct err *e)
 {
-    flow_stop(f);
     f->state = FLOW_FAILED;
     f->error = *e;
+    f->commit = COMMIT_NONE;
     engine_wake(f->engine);
 }
 
@@ -197,6 +198,7 @@ static bool flow_read(struct flow *f, uint64_t now_ns)
 bool flow_step(struct flow *f, const struct engine_now *now, uint64_t *deadline_ns)
 {
     if (!f->has_started) flow_start(f, now);
+    if (f->state == FLOW_FAILED) flow_stop(f);
     if (f->state != FLOW_RUNNING || f->commit == COMMIT_UNDER_WAY) return false;
     f->wall_ms = now->wall_ms;
     if (now->mono_ns < f->retry_ns) {

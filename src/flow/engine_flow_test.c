@@ -181,6 +181,54 @@ static void test_flow__full_disk_is_waited_for_other_failures_are_shown(void **s
     world_deinit(&w);
 }
 
+/* A flow reads what another one writes; a window above a window. */
+static void test_flow__chains(void **state)
+{
+    struct world w;
+    world_init(&w);
+    source_create(&w, 1, "1 s");
+    assert_true(strncmp(world_run(&w, WINDOWED), "#", 1) == 0);
+    const char *got =
+        world_run(&w, "CREATE STREAM busiest AS SELECT auction, MAX(n) AS best FROM per_window GROUP BY auction;");
+    if (got[0] != '#') fail_msg("%s", got);
+    assert_string_equal(world_run(&w, "DROP STREAM per_window"), "! flow 'busiest' reads stream 'per_window'\n");
+    for (int i = 0; i < 40; i++)
+        bid(&w, 0, 7, 1, "ann", i + i % 3);
+    world_settle(&w);
+    world_restart(&w, true);
+    world_advance(&w, 3000);
+    world_settle(&w);
+    world_advance(&w, 3000);
+    world_settle(&w);
+    assert_non_null(strstr(world_topic(&w, "busiest"), "0 7 {\"auction\":7,\"best\":10}"));
+    assert_non_null(strstr(world_run(&w, "SHOW FLOWS"), "\"name\":\"busiest\",\"state\":\"running\""));
+    world_deinit(&w);
+}
+
+/* EMIT CHANGES on a window: the counts grow in place, keyed by group and window. */
+static void test_flow__windows_with_changes(void **state)
+{
+    struct world w;
+    world_init(&w);
+    source_create(&w, 1, "1 s");
+    const char *got =
+        world_run(&w, "CREATE STREAM live AS SELECT auction, window_start, window_end, COUNT(*) AS n FROM "
+                      "TABLE(TUMBLE(TABLE bids, DESCRIPTOR(t), INTERVAL '10' SECOND)) GROUP BY auction, "
+                      "window_start, window_end EMIT CHANGES;");
+    if (got[0] != '#') fail_msg("%s", got);
+    bid(&w, 0, 7, 1, "ann", 1);
+    world_settle(&w);
+    bid(&w, 0, 7, 1, "ann", 2);
+    bid(&w, 0, 7, 1, "ann", 25);
+    world_settle(&w);
+    got = world_topic(&w, "live");
+    assert_non_null(strstr(got, "\"window_end\":\"2024-01-01 00:00:10.000\",\"n\":1}"));
+    assert_non_null(strstr(got, "\"window_end\":\"2024-01-01 00:00:10.000\",\"n\":2}"));
+    assert_non_null(strstr(got, "\"window_end\":\"2024-01-01 00:00:30.000\",\"n\":1}"));
+    assert_null(strstr(got, "(null)"));
+    world_deinit(&w);
+}
+
 /* ---- random input ---- */
 
 static uint64_t seed_state;
@@ -438,6 +486,8 @@ int main(void)
         cmocka_unit_test(test_flow__bad_and_late_rows_are_kept),
         cmocka_unit_test(test_flow__idle_partitions_and_idle_closing),
         cmocka_unit_test(test_flow__full_disk_is_waited_for_other_failures_are_shown),
+        cmocka_unit_test(test_flow__chains),
+        cmocka_unit_test(test_flow__windows_with_changes),
         cmocka_unit_test(test_flow__batches_make_no_difference),
         cmocka_unit_test(test_flow__restarts_change_nothing),
         cmocka_unit_test(test_flow__partitions_and_restarts),

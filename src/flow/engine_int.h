@@ -41,7 +41,7 @@ struct feed {
     uint64_t idle_ns; /* 0: never */
     bool has_ended;   /* bounded and all read, or LIMIT reached */
     bool is_watched;
-    struct buf scratch[8]; /* decompressed batches of the chunk under way */
+    struct buf scratch[32]; /* decompressed batches of the chunk under way */
     uint64_t rows_in, rows_bad, rows_late;
     size_t bytes_read; /* since the owner reset it */
     void (*bad)(void *arg, const struct row_origin *o, const char *text);

@@ -24,42 +24,6 @@ struct query {
     char first_bad[300];
 };
 
-/* Is the last clause EMIT FINAL or EMIT CHANGES as written? Comments, strings and quoted names are skipped; what
- * remains are words. */
-static bool text_has_emit(struct bytes t)
-{
-    struct bytes word = BYTES_NULL, before = BYTES_NULL;
-    for (size_t i = 0; i < t.len;) {
-        uint8_t c = t.ptr[i], next = i + 1 < t.len ? t.ptr[i + 1] : 0;
-        size_t from = i;
-        if (c == '\'' || c == '"' || c == '`') {
-            for (i++; i < t.len && t.ptr[i] != c;)
-                i++;
-            i++;
-        } else if (c == '-' && next == '-') {
-            while (i < t.len && t.ptr[i] != '\n')
-                i++;
-            continue;
-        } else if (c == '/' && next == '*') {
-            for (i += 2; i + 1 < t.len && !(t.ptr[i] == '*' && t.ptr[i + 1] == '/');)
-                i++;
-            i += 2;
-            continue;
-        } else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') {
-            while (i < t.len && (t.ptr[i] == '_' || (t.ptr[i] >= '0' && t.ptr[i] <= '9') ||
-                                 ((t.ptr[i] | 0x20) >= 'a' && (t.ptr[i] | 0x20) <= 'z')))
-                i++;
-        } else {
-            i++;
-            if (c == ' ' || (c >= '\t' && c <= '\r') || c == ';') continue;
-        }
-        before = word;
-        word = bytes_slice(t, from, (i < t.len ? i : t.len) - from);
-    }
-    return text_equal_nocase(before, BYTES_LIT("EMIT")) &&
-           (text_equal_nocase(word, BYTES_LIT("FINAL")) || text_equal_nocase(word, BYTES_LIT("CHANGES")));
-}
-
 static void on_rows(void *arg, const struct chunk *c)
 {
     struct query *q = arg;
@@ -93,12 +57,11 @@ enum err_code query_create(struct query **out, struct script *s, const struct st
 {
     struct engine *en = s->engine;
     struct query *q = calloc(1, sizeof *q);
-    bool has_emit = text_has_emit(st->text);
     check(q != NULL);
     q->script = s;
     q->plan = st->plan;
-    q->is_bounded = en->options.bounded || !has_emit;
-    q->emit_changes = has_emit && st->emit == EMIT_CHANGES;
+    q->is_bounded = en->options.bounded || st->emit == EMIT_DEFAULT;
+    q->emit_changes = st->emit == EMIT_CHANGES;
     q->schema = (struct sql_schema){.columns = st->plan->columns, .n = st->plan->n_columns};
     q->values = arena_array(&s->arena, (size_t)q->schema.n, sizeof *q->values);
     q->feed.bad = on_bad;

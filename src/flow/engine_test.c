@@ -158,6 +158,51 @@ static void test_engine__windows_close_by_watermark_and_idleness(void **state)
     world_deinit(&w);
 }
 
+/* What is above an aggregate, below one, and around it. */
+static void test_engine__scripts_subqueries_and_limits(void **state)
+{
+    struct world w;
+    world_init(&w);
+    world_run(&w, ORDERS);
+    some_orders(&w);
+    assert_string_equal(world_run(&w, "SELECT id FROM orders LIMIT 1; SELECT id FROM orders WHERE id = 4;"),
+                        "{\"id\":1}\n{\"id\":4}\n");
+    assert_string_equal(
+        world_run(&w, "SELECT c, n FROM (SELECT customer AS c, COUNT(*) AS n FROM orders GROUP BY customer) "
+                      "AS x WHERE n > 1"),
+        "{\"c\":\"ann\",\"n\":2}\n");
+    assert_string_equal(world_run(&w, "SELECT COUNT(*) AS n, SUM(amount) AS s FROM orders WHERE id > 100"),
+                        "{\"n\":0,\"s\":null}\n");
+    assert_string_equal(
+        world_run(&w, "SELECT id FROM orders ORDER BY customer DESC, id LIMIT 2 OFFSET 1 -- EMIT CHANGES\n"),
+        "{\"id\":2}\n{\"id\":1}\n");
+    assert_string_equal(world_run(&w, "SELECT id FROM orders LIMIT 0"), "");
+    assert_string_equal(world_run(&w,
+                                  "CREATE OR REPLACE STREAM orders (id BIGINT) WITH ('topic' = 'orders', 'format' = "
+                                  "'json'); SELECT * FROM orders LIMIT 1"),
+                        "# stream orders created over topic orders\n{\"id\":1}\n");
+    world_deinit(&w);
+}
+
+static void test_engine__state_is_bounded(void **state)
+{
+    struct world w;
+    world_init(&w);
+    world_run(&w, ORDERS);
+    engine_destroy(w.engine);
+    w.options.state_bytes_max = 200000;
+    world_start(&w);
+    for (int i = 0; i < 3000; i++) {
+        char value[100];
+        snprintf(value, sizeof value, "{\"id\":%d}", i);
+        world_put(&w, "orders", 0, 1, NULL, value);
+    }
+    assert_non_null(
+        strstr(world_run(&w, "SELECT id, COUNT(*) AS n FROM orders GROUP BY id"), "! the state of the query takes"));
+    assert_string_equal(world_run(&w, "SELECT COUNT(*) AS n FROM orders"), "{\"n\":3000}\n");
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +211,8 @@ int main(void)
         cmocka_unit_test(test_engine__bounded_selects),
         cmocka_unit_test(test_engine__continuous_selects_and_backpressure),
         cmocka_unit_test(test_engine__windows_close_by_watermark_and_idleness),
+        cmocka_unit_test(test_engine__scripts_subqueries_and_limits),
+        cmocka_unit_test(test_engine__state_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

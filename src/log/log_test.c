@@ -81,7 +81,7 @@ static void test_log__roundtrip_on_a_real_disk(void **state)
 {
     struct world world, *w = &world;
     struct sys real;
-    char root[] = "/tmp/weir-log-XXXXXX", dir[64];
+    char root[] = P_tmpdir "/weir-log-XXXXXX", dir[64];
 
     world_open(w, 1);
     real = *w->sys;
@@ -585,7 +585,7 @@ static void test_log__read_by_other_threads(void **state)
     struct world world, *w = &world;
     struct log_options o = options_small();
     struct sys real;
-    char root[] = "/tmp/weir-log-XXXXXX", dir[64];
+    char root[] = P_tmpdir "/weir-log-XXXXXX", dir[64];
     struct log *l;
     pthread_t threads[2];
 

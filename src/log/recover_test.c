@@ -78,8 +78,8 @@ static void test_recover__torn_tail_is_cut(void **state)
     world_close(w);
 }
 
-/* A record in the wrong place is no record: the checksum does not cover base offset, length and magic, their place does. Method: flip
- * each of their bits in a batch that is not durable. */
+/* A record in the wrong place is no record: the checksum does not cover base offset, length and magic, their place
+ * does. Method: flip each of their bits in a batch that is not durable. */
 static void test_recover__misplaced_head_is_cut(void **state)
 {
     struct world world, *w = &world;

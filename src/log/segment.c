@@ -24,6 +24,7 @@
 #include "base/limits.h"
 
 #define FLUSH_ENTRIES 64u /* index entries written at a time: 2 KiB, one system call per 256 KiB of small batches */
+#define POPULATE_BYTES_MIN (64u << 10) /* asked for at once; less comes by itself */
 
 void segment_path(char *out, const char *dir, int64_t base, const char *suffix)
 {
@@ -308,8 +309,20 @@ enum err_code segment_seek(const struct segment *seg, int64_t offset, struct seg
     return ERR_NONE;
 }
 
-enum err_code segment_read(const struct segment *seg, int64_t offset, int64_t limit, size_t max_bytes,
-                           struct bytes *out, int64_t *next_offset, struct err *e)
+/* The first reader of freshly written bytes would take a page fault for every few pages of them: a million records of 1 KiB cost
+ * 0.9 s of CPU that way, and 0.1 s when read again. */
+static void populate(struct segment *seg, uint64_t from, uint64_t to)
+{
+    uint64_t done = atomic_load_explicit(&seg->populated, memory_order_relaxed);
+
+    if (to < done + POPULATE_BYTES_MIN) return;
+    if (from < done) from = done;
+    seg->fs->populate(seg->fs, seg->file, from, (size_t)(to - from));
+    atomic_store_explicit(&seg->populated, to, memory_order_relaxed);
+}
+
+enum err_code segment_read(struct segment *seg, int64_t offset, int64_t limit, size_t max_bytes, struct bytes *out,
+                           int64_t *next_offset, struct err *e)
 {
     struct segment_place from;
     struct segment_head head;
@@ -335,6 +348,7 @@ enum err_code segment_read(const struct segment *seg, int64_t offset, int64_t li
         if (head.next_offset > limit || to.position + head.len - from.position > max_bytes) break;
         to = (struct segment_place){to.position + head.len, head.next_offset};
     }
+    populate(seg, from.position, to.position);
     *out = bytes_of(seg->map + from.position, (size_t)(to.position - from.position));
     *next_offset = to.offset;
     return ERR_NONE;

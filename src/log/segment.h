@@ -23,6 +23,7 @@ struct segment {
     _Atomic uint64_t size; /* end of the good batches */
     _Atomic int64_t next;  /* offset behind them */
     _Atomic int64_t max_timestamp;
+    _Atomic uint64_t populated; /* bytes of the mapping that a reader has asked the kernel for */
     /* The owner's: the interval that is not closed yet. */
     uint64_t open_from;
     uint32_t open_heads_crc, open_batch_count;
@@ -80,7 +81,7 @@ bool segment_head_at(const struct segment *seg, struct segment_place p, struct s
 /* Moves *p to the batch that holds `offset`. ERR_CORRUPT: an impossible head on the way. */
 MUST_USE enum err_code segment_seek(const struct segment *seg, int64_t offset, struct segment_place *p, struct err *e);
 /* Whole batches from the one that holds offset, only such as end at or below `limit`. Empty when there is none. */
-MUST_USE enum err_code segment_read(const struct segment *seg, int64_t offset, int64_t limit, size_t max_bytes,
+MUST_USE enum err_code segment_read(struct segment *seg, int64_t offset, int64_t limit, size_t max_bytes,
                                     struct bytes *out, int64_t *next_offset, struct err *e);
 /* First batch in [from, limit) whose maximum timestamp is at least ts_ms. ERR_NOT_FOUND: none. */
 MUST_USE enum err_code segment_find_timestamp(const struct segment *seg, int64_t from, int64_t limit, int64_t ts_ms,

@@ -448,6 +448,21 @@ static enum err_code sim_commit(struct port *p, struct port_unit *u, const struc
     return ERR_NONE;
 }
 
+/* Newest key first: the port promises no order, and nobody may come to rely on one. */
+static void state_restore(const struct sim_state *st, const struct port_restore *r)
+{
+    struct map_entry **all = zalloc((map_count(&st->entries) + 1) * sizeof(struct map_entry *));
+    struct map_entry *m;
+    uint32_t pos = 0, n = 0;
+    while ((m = map_next(&st->entries, &pos)) != NULL)
+        all[n++] = m;
+    while (n > 0) {
+        m = all[--n];
+        r->state(r->arg, m->key, buf_bytes(m->value));
+    }
+    free(all);
+}
+
 static enum err_code sim_unit_open(struct port *p, struct bytes name, const struct port_restore *r,
                                    struct port_unit **out, struct err *e)
 {
@@ -470,10 +485,7 @@ static enum err_code sim_unit_open(struct port *p, struct bytes name, const stru
     }
     for (size_t i = 0; r && r->offset && i < st->n_offsets; i++)
         r->offset(r->arg, &st->offsets[i]);
-    uint32_t pos = 0;
-    struct map_entry *m;
-    while (r && r->state && (m = map_next(&st->entries, &pos)) != NULL)
-        r->state(r->arg, m->key, buf_bytes(m->value));
+    if (r && r->state) state_restore(st, r);
 
     struct port_unit *u = zalloc(sizeof *u);
     u->state = st;

@@ -372,6 +372,14 @@ static enum err_code sim_fs_map(struct fs *fs, struct file *f, size_t len, const
     return rc;
 }
 
+static void sim_fs_populate(struct fs *fs, struct file *f, uint64_t from, size_t len)
+{
+    (void)fs;
+    (void)f;
+    (void)from;
+    (void)len;
+}
+
 static enum err_code sim_fs_lock(struct fs *fs, const char *path, struct file **out, struct err *e)
 {
     struct sim_disk *d = self(fs);
@@ -658,6 +666,7 @@ struct sim_disk *sim_disk_create(struct sim *s)
         .size = sim_fs_size,
         .sync = sim_fs_sync,
         .map = sim_fs_map,
+        .populate = sim_fs_populate,
         .sync_dir = sim_fs_sync_dir,
         .rename = sim_fs_rename,
         .unlink = sim_fs_unlink,

@@ -95,6 +95,11 @@ static rd_kafka_t *consumer(const char *group)
 
 /* ---- messages ---- */
 
+static int64_t timestamp_ms(int i)
+{
+    return atoll(getenv("TIMESTAMP_BASE_MS")) + i;
+}
+
 static int message_value(char *out, size_t size, const char *tag, int i)
 {
     int n = snprintf(out, size, "%s %d ", tag, i);
@@ -115,7 +120,8 @@ static void send_messages(const char *topic, int32_t partition, const char *code
         rd_kafka_resp_err_t error = rd_kafka_producev(
             rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_KEY(key, (size_t)key_len),
             RD_KAFKA_V_VALUE(value, (size_t)value_len), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-            RD_KAFKA_V_TIMESTAMP(1700000000000 + i), RD_KAFKA_V_HEADER("key", key, key_len), RD_KAFKA_V_END);
+            RD_KAFKA_V_TIMESTAMP(timestamp_ms(i)), RD_KAFKA_V_HEADER("key", key, key_len),
+            RD_KAFKA_V_HEADER("null", NULL, 0), RD_KAFKA_V_END);
 
         if (error) fail("%s: produce: %s", topic, rd_kafka_err2str(error));
         rd_kafka_poll(rk, 0);
@@ -135,10 +141,12 @@ static void check_message(const rd_kafka_message_t *m, const char *tag, int i)
     if (m->offset != i) fail("%s: offset %lld instead of %d", tag, (long long)m->offset, i);
     if (m->key_len != (size_t)key_len || memcmp(m->key, key, m->key_len) != 0) fail("%s: key of %d", tag, i);
     if (m->len != (size_t)value_len || memcmp(m->payload, value, m->len) != 0) fail("%s: value of %d", tag, i);
-    if (rd_kafka_message_timestamp(m, NULL) != 1700000000000 + i) fail("%s: timestamp of %d", tag, i);
+    if (rd_kafka_message_timestamp(m, NULL) != timestamp_ms(i)) fail("%s: timestamp of %d", tag, i);
     if (rd_kafka_message_headers(m, &headers) || rd_kafka_header_get_last(headers, "key", &header, &header_len) ||
         header_len != (size_t)key_len || memcmp(header, key, header_len) != 0)
         fail("%s: header of %d", tag, i);
+    if (rd_kafka_header_get_last(headers, "null", &header, &header_len) || header != NULL)
+        fail("%s: null header of %d", tag, i);
 }
 
 /* Reads the partition from its beginning to its end. */

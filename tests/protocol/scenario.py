@@ -1,4 +1,5 @@
 """What every Python client of the tests shares: the messages that are sent, and the reporting."""
+import os
 import sys
 import traceback
 
@@ -16,7 +17,7 @@ def value(tag, i):
 
 
 def timestamp(i):
-    return 1_700_000_000_000 + i * 1000
+    return int(os.environ['TIMESTAMP_BASE_MS']) + i * 1000
 
 
 def report(name):

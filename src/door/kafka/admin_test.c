@@ -109,13 +109,13 @@ static void test_configs__only_what_is_honoured(void **state)
     (void)state;
     assert_int_equal(incremental(1, 0, "compression.type", "producer"), 0);
     assert_int_equal(incremental(1, 0, "compression.type", "zstd"), KE_INVALID_CONFIG);
-    assert_true(bytes_equal_str(last_message,
-                                "compression.type: \"zstd\" is not possible here, it is always producer"));
+    assert_true(
+        bytes_equal_str(last_message, "compression.type: \"zstd\" is not possible here, it is always producer"));
     assert_int_equal(incremental(1, 0, "min.insync.replicas", "2"), KE_INVALID_CONFIG);
     assert_int_equal(incremental(1, 0, "flush.ms", "9223372036854775807"), 0);
     assert_int_equal(incremental(1, 0, "retention.sm", "1"), KE_INVALID_CONFIG);
-    assert_true(bytes_equal_str(last_message,
-                                "there is no topic configuration \"retention.sm\"; did you mean retention.ms?"));
+    assert_true(
+        bytes_equal_str(last_message, "there is no topic configuration \"retention.sm\"; did you mean retention.ms?"));
     assert_int_equal(incremental(1, 1, "quite.another.thing", NULL), KE_INVALID_CONFIG);
     assert_true(is_value("min.insync.replicas", "1", 5));
     assert_true(is_value("compression.type", "producer", 5));
@@ -297,8 +297,8 @@ static void test_offsets__subscribed_topics_keep_theirs(void **state)
     struct kafka_offset_commit_request_topic t = {.name = BYTES_LIT("t"), .partitions = {&p, 1}};
     struct kafka_offset_commit_request c;
     struct kafka_offset_commit_response cr;
-    struct kafka_join_group_request_protocol protocol = {
-        BYTES_LIT("range"), bytes_of("\0\0\0\0\0\1\0\1t\xff\xff\xff\xff", 13)};
+    struct kafka_join_group_request_protocol protocol = {BYTES_LIT("range"),
+                                                         bytes_of("\0\0\0\0\0\1\0\1t\xff\xff\xff\xff", 13)};
     struct kafka_join_group_request j;
     struct kafka_join_group_response jr;
     struct committed_offset o;

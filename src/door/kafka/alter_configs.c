@@ -73,8 +73,8 @@ void kafka_handle_alter_configs(struct kafka_request *q, void *body)
         to->resource_name = r->resource_name;
         to->error_code = find(q, &seen, r->resource_type, r->resource_name, &t, &e);
         for (int32_t j = 0; to->error_code == KE_NONE && j < r->configs.n; j++)
-            to->error_code = kafka_topic_config_change(&config, KAFKA_CONFIG_SET, r->configs.at[j].name,
-                                                       r->configs.at[j].value, &e);
+            to->error_code =
+                kafka_topic_config_change(&config, KAFKA_CONFIG_SET, r->configs.at[j].name, r->configs.at[j].value, &e);
         if (to->error_code == KE_NONE) to->error_code = apply(q, t, &config, in->validate_only, &e);
         if (to->error_code != KE_NONE) to->error_message = bytes_str(arena_strdup(&q->arena, e.text));
     }

@@ -30,8 +30,8 @@ static int node_configs(struct kafka_request *q, struct kafka_config_view *out)
     struct arena *a = &q->arena;
     int n = 0;
 
-    put(out, &n, "auto.create.topics.enable", o->no_auto_create ? BYTES_LIT("false") : BYTES_LIT("true"), KAFKA_TYPE_BOOLEAN,
-        !o->no_auto_create);
+    put(out, &n, "auto.create.topics.enable", o->no_auto_create ? BYTES_LIT("false") : BYTES_LIT("true"),
+        KAFKA_TYPE_BOOLEAN, !o->no_auto_create);
     put(out, &n, "broker.id", number(a, q->conn->door->options.node_id), KAFKA_TYPE_INT, true);
     put(out, &n, "default.replication.factor", BYTES_LIT("1"), KAFKA_TYPE_INT, true);
     put(out, &n, "delete.topic.enable", BYTES_LIT("true"), KAFKA_TYPE_BOOLEAN, true);
@@ -100,7 +100,8 @@ static void describe(struct kafka_request *q, const resource_in *in, bool synony
         out->error_message = BYTES_LIT("no such broker");
         return;
     }
-    n = is_topic ? kafka_topic_configs(kafka_broker(q), topic_config_given(t), &q->arena, views) : node_configs(q, views);
+    n = is_topic ? kafka_topic_configs(kafka_broker(q), topic_config_given(t), &q->arena, views)
+                 : node_configs(q, views);
     out->configs.at = arena_array(&q->arena, (size_t)n, sizeof *out->configs.at);
     for (int i = 0; i < n; i++) {
         struct kafka_describe_configs_response_config *c = &out->configs.at[out->configs.n];

@@ -186,15 +186,15 @@ int16_t kafka_error_of_group(enum err_code rc, enum group_detail detail);
 
 /* ---- topic_config.c: a topic's configuration under Kafka's names ---- */
 enum { /* Kafka's ConfigType and ConfigSource */
-    KAFKA_TYPE_BOOLEAN = 1,
-    KAFKA_TYPE_STRING = 2,
-    KAFKA_TYPE_INT = 3,
-    KAFKA_TYPE_LONG = 5,
-    KAFKA_TYPE_DOUBLE = 6,
-    KAFKA_TYPE_LIST = 7,
-    KAFKA_SOURCE_TOPIC = 1,
-    KAFKA_SOURCE_BROKER = 4, /* given when the server was started */
-    KAFKA_SOURCE_DEFAULT = 5,
+       KAFKA_TYPE_BOOLEAN = 1,
+       KAFKA_TYPE_STRING = 2,
+       KAFKA_TYPE_INT = 3,
+       KAFKA_TYPE_LONG = 5,
+       KAFKA_TYPE_DOUBLE = 6,
+       KAFKA_TYPE_LIST = 7,
+       KAFKA_SOURCE_TOPIC = 1,
+       KAFKA_SOURCE_BROKER = 4, /* given when the server was started */
+       KAFKA_SOURCE_DEFAULT = 5,
 };
 /* Synonyms tell where the value comes from: itself first, then what would hold without it. */
 struct kafka_config_view {

@@ -145,9 +145,9 @@ void kafka_handle_offset_for_leader_epoch(struct kafka_request *q, void *body)
 
             wire_init(&kafka_offset_for_leader_epoch_response_partition_wire, r);
             r->partition = from->partitions.at[j].partition;
-            r->error_code = epoch_end(q, t ? topic_partition(t, r->partition) : NULL,
-                                      from->partitions.at[j].current_leader_epoch, from->partitions.at[j].leader_epoch,
-                                      r);
+            r->error_code =
+                epoch_end(q, t ? topic_partition(t, r->partition) : NULL, from->partitions.at[j].current_leader_epoch,
+                          from->partitions.at[j].leader_epoch, r);
         }
     }
     kafka_reply(q, &out);

@@ -65,7 +65,8 @@ static int16_t create(struct kafka_request *q, const topic_in *in, bool validate
         return KE_INVALID_PARTITIONS;
     }
     for (int32_t i = 0; i < in->configs.n && error == KE_NONE; i++)
-        error = kafka_topic_config_change(&config, KAFKA_CONFIG_SET, in->configs.at[i].name, in->configs.at[i].value, e);
+        error =
+            kafka_topic_config_change(&config, KAFKA_CONFIG_SET, in->configs.at[i].name, in->configs.at[i].value, e);
     if (error != KE_NONE) return error;
     rc = validate_only ? topic_create_check(b, in->name, n, e) : topic_create(b, in->name, n, &config, &t, e);
     if (rc == ERR_DENIED) return KE_INVALID_TOPIC;

@@ -253,8 +253,8 @@ enum err_code pipeline_push(struct pipeline *p, const struct chunk *c, struct er
     if (p->options.state_bytes_max == 0) return ERR_NONE;
     size_t bytes = pipeline_state_bytes(p);
     if (bytes <= p->options.state_bytes_max) return ERR_NONE;
-    return err_set(e, ERR_LIMIT, "the state of the query takes %zu MiB, at most %zu are allowed", bytes >> 20,
-                   p->options.state_bytes_max >> 20);
+    return err_set(e, ERR_LIMIT, "the state of the query takes %zu KiB, at most %zu KiB are allowed", bytes >> 10,
+                   p->options.state_bytes_max >> 10);
 }
 
 void pipeline_watermark(struct pipeline *p, int64_t watermark)
