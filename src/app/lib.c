@@ -211,15 +211,20 @@ WEIR_API int weir_close(weir *w)
         subscription_free(CONTAINER_OF(list_first(&w->subscriptions), struct subscription, link));
     if (w->engine) engine_destroy(w->engine);
     if (w->port) broker_port_destroy(w->port);
-    broker_close(w->broker);
+    if (w->broker != NULL) {
+        broker_close(w->broker);
+        /* What the broker left with the loop (a finished sync, a posted turn) ends and frees itself. */
+        sim_run_until(w->sim, w->sys.loop->now_ns(w->sys.loop) + RUN_AHEAD_STEP_NS);
+    }
     for (int32_t i = 0; i < w->n_outgoing; i++)
         buf_deinit(&w->outgoing[i].buf);
     free(w->outgoing);
     free(w->headers);
     buf_deinit(&w->scratch);
     buf_deinit(&w->message_buf);
+    if (w->sim) sim_run_ms(w->sim, 1); /* what the broker still had on the loop frees itself */
+    sim_destroy(w->sim);
     if (w->sys.diag) os_diag_destroy(w->sys.diag);
-    if (w->sim) sim_destroy(w->sim);
     free(w);
     return WEIR_OK;
 }

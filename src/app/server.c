@@ -109,7 +109,13 @@ static enum err_code open_doors(struct server *s, struct err *e)
 
 static void server_free(struct server *s)
 {
-    broker_close(s->broker);
+    if (s->broker != NULL) {
+        broker_close(s->broker);
+        /* What the broker left with the loop (a finished sync, a posted turn) ends and frees itself. */
+        s->sys.loop->run(s->sys.loop, LOOP_ONCE_NOWAIT);
+    }
+    if (s->sys.loop)
+        (void)s->sys.loop->run(s->sys.loop, LOOP_ONCE_NOWAIT); /* what the broker still had there frees itself */
     if (s->sys.net) os_net_destroy(s->sys.net);
     if (s->sys.loop) os_loop_destroy(s->sys.loop);
     if (s->sys.diag) os_diag_destroy(s->sys.diag);

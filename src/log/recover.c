@@ -174,7 +174,7 @@ static void remove_leftovers(struct recover *rec)
     while (gone + 1 < rec->n_found && rec->found[gone + 1].base <= rec->cp.start)
         unlink_pair(l, rec->found[gone++].base);
     rec->n_found -= gone;
-    memmove(rec->found, rec->found + gone, rec->n_found * sizeof(rec->found[0]));
+    if (gone > 0) memmove(rec->found, rec->found + gone, rec->n_found * sizeof(rec->found[0]));
     for (size_t i = 0; i < rec->n_indexes; i++)
         if (rec->indexes[i] < rec->cp.start && (rec->n_found == 0 || rec->indexes[i] < rec->found[0].base))
             unlink_pair(l, rec->indexes[i]);
