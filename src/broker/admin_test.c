@@ -86,6 +86,40 @@ static void test_alter__retention_holds_at_run_time(void **state)
     world_deinit(&w);
 }
 
+/* A data directory of before there were segment.ms and the rest: the record has no place for them. */
+static void test_alter__records_of_version_1_are_read(void **state)
+{
+    uint8_t key[17] = {'t', 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, value[43] = {1};
+    struct batch_builder builder;
+    struct world w;
+    struct buf batch;
+    uint32_t pos = 0;
+    int64_t base;
+
+    world_init(&w, 8);
+    world_open(&w);
+    be64_put(value + 1, 9);     /* creation order */
+    be32_put(value + 9, 2);     /* partitions */
+    be64_put(value + 13, 5000); /* retention.ms */
+    value[41] = 2;              /* log append time */
+    value[42] = 't';
+    buf_init(&batch, 0);
+    batch_begin(&builder, &batch, CODEC_NONE);
+    batch_add(&builder, WORLD_WALL_MS, bytes_of(key, sizeof key), bytes_of(value, sizeof value), NULL, 0);
+    assert_ok(batch_finish(&builder, NULL));
+    struct log *meta = partition_log(topic_partition(topic_next(w.b, &pos), 0));
+    assert_ok(log_append(meta, batch.ptr, batch.len, WORLD_WALL_MS, &base, NULL));
+    assert_ok(log_sync(meta, NULL));
+    buf_deinit(&batch);
+    world_restart(&w);
+    assert_int_equal(topic_partition_count(topic_of(&w)), 2);
+    assert_int_equal(topic_config_given(topic_of(&w))->retention_ms, 5000);
+    assert_int_equal(topic_config_given(topic_of(&w))->segment_ms, 0);
+    assert_true(topic_config(topic_of(&w))->log_append_time);
+    put(&w, world_partition(&w, "t", 1), "v", 1);
+    world_deinit(&w);
+}
+
 static void test_alter__failed_write_changes_nothing(void **state)
 {
     struct topic_config c = {.retention_ms = 1234};
@@ -317,6 +351,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alter__holds_at_once_and_survives),
         cmocka_unit_test(test_alter__retention_holds_at_run_time),
+        cmocka_unit_test(test_alter__records_of_version_1_are_read),
         cmocka_unit_test(test_alter__failed_write_changes_nothing),
         cmocka_unit_test(test_partitions__are_added_for_good),
         cmocka_unit_test(test_partitions__crash_at_every_write),
