@@ -17,6 +17,7 @@
 
 #define OPTIONS_MAX 48
 #define ARGS_MAX 64
+#define GIVEN_MAX 64 /* options with a value on one command line */
 
 struct cli {
     const struct cli_command *command;
@@ -24,6 +25,11 @@ struct cli {
     const char *values[OPTIONS_MAX];               /* NULL: not given */
     bool owned[OPTIONS_MAX];                       /* value came from the INI file and is ours to free */
     int n_options;
+    struct {
+        int option;
+        const char *value;
+    } given[GIVEN_MAX]; /* in order, for options that may be repeated */
+    int n_given;
     const char *args[ARGS_MAX];
     int n_args;
     bool json;
@@ -212,6 +218,15 @@ static const char *nearest_option(const struct cli *c, const char *name, bool an
 
 /* ---- values ---- */
 
+static int give(struct cli *c, int option, const char *value)
+{
+    if (c->n_given == GIVEN_MAX) return cli_usage_error(c, "more than %d options", GIVEN_MAX);
+    c->values[option] = value;
+    c->given[c->n_given].option = option;
+    c->given[c->n_given++].value = value;
+    return 0;
+}
+
 static int parse_long(struct cli *c, int argc, char **argv, int *at)
 {
     const char *name = argv[*at] + 2, *equals = strchr(name, '=');
@@ -230,13 +245,9 @@ static int parse_long(struct cli *c, int argc, char **argv, int *at)
         c->values[i] = "true";
         return 0;
     }
-    if (equals)
-        c->values[i] = equals + 1;
-    else if (*at + 1 < argc)
-        c->values[i] = argv[++*at];
-    else
-        return cli_usage_error(c, "--%s needs a value (%s)", c->options[i]->name, c->options[i]->arg);
-    return 0;
+    if (equals) return give(c, i, equals + 1);
+    if (*at + 1 < argc) return give(c, i, argv[++*at]);
+    return cli_usage_error(c, "--%s needs a value (%s)", c->options[i]->name, c->options[i]->arg);
 }
 
 static int parse_short(struct cli *c, int argc, char **argv, int *at)
@@ -250,13 +261,9 @@ static int parse_short(struct cli *c, int argc, char **argv, int *at)
             c->values[i] = "true";
             continue;
         }
-        if (p[1] != 0)
-            c->values[i] = p + 1;
-        else if (*at + 1 < argc)
-            c->values[i] = argv[++*at];
-        else
-            return cli_usage_error(c, "-%c needs a value (%s)", *p, c->options[i]->arg);
-        return 0;
+        if (p[1] != 0) return give(c, i, p + 1);
+        if (*at + 1 < argc) return give(c, i, argv[++*at]);
+        return cli_usage_error(c, "-%c needs a value (%s)", *p, c->options[i]->arg);
     }
     return 0;
 }
@@ -396,6 +403,15 @@ bool cli_has(struct cli *c, const char *option)
 int cli_n_args(struct cli *c)
 {
     return c->n_args;
+}
+
+const char *cli_get_nth(struct cli *c, const char *option, int n)
+{
+    int wanted = option_index(c, option);
+    for (int i = 0; i < c->n_given; i++) {
+        if (c->given[i].option == wanted && n-- == 0) return c->given[i].value;
+    }
+    return NULL;
 }
 
 const char *cli_arg(struct cli *c, int i)

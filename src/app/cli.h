@@ -44,6 +44,7 @@ extern const struct cli_command cli_commands[];
 const char *cli_get(struct cli *c,
                     const char *option);         /* NULL: not given and no default. Must be an option of the command */
 bool cli_has(struct cli *c, const char *option); /* a switch, or given explicitly */
+const char *cli_get_nth(struct cli *c, const char *option, int n); /* on the command line, from 0; NULL: not so often */
 int cli_n_args(struct cli *c);
 const char *cli_arg(struct cli *c, int i); /* positional; NULL beyond */
 bool cli_json(struct cli *c);              /* --json */
@@ -68,6 +69,8 @@ int cmd_topic_create(struct cli *c);
 int cmd_topic_list(struct cli *c);
 int cmd_topic_describe(struct cli *c);
 int cmd_topic_delete(struct cli *c);
+int cmd_topic_alter(struct cli *c);
+int cmd_topic_trim(struct cli *c);
 int cmd_produce(struct cli *c);
 int cmd_consume(struct cli *c);
 int cmd_sql(struct cli *c);

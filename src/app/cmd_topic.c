@@ -1,4 +1,4 @@
-/* cmd_topic.c: weir topic create | list | describe | delete; weir version. */
+/* cmd_topic.c: weir topic create | list | describe | alter | trim | delete; weir version. */
 #include <stdio.h>
 #include <string.h>
 
@@ -20,25 +20,69 @@ static void say(struct cli *cli, const char *what, const char *topic)
     json_print_line(&b);
 }
 
+#define CHANGES_MAX 64
+
+/* The --set options, then the --delete ones of a command that has them. -1: a usage error was told. */
+static int take_changes(struct cli *cli, bool with_delete, struct kclient_config_change out[CHANGES_MAX])
+{
+    const char *given;
+    int n = 0;
+
+    for (int i = 0; n < CHANGES_MAX && (given = cli_get_nth(cli, "set", i)) != NULL; i++) {
+        const char *equals = strchr(given, '=');
+        if (equals == NULL || equals == given) {
+            (void)cli_usage_error(cli, "--set needs KEY=VALUE, got \"%s\"", given);
+            return -1;
+        }
+        out[n++] = (struct kclient_config_change){.name = bytes_of(given, (size_t)(equals - given)),
+                                                  .value = bytes_str(equals + 1)};
+    }
+    for (int i = 0; with_delete && n < CHANGES_MAX && (given = cli_get_nth(cli, "delete", i)) != NULL; i++)
+        out[n++] = (struct kclient_config_change){.name = bytes_str(given), .is_delete = true};
+    return n;
+}
+
 int cmd_topic_create(struct cli *cli)
 {
-    const char *topic = cli_arg(cli, 0), *set = cli_get(cli, "set"), *equals = set ? strchr(set, '=') : NULL;
+    const char *topic = cli_arg(cli, 0);
     int32_t partitions = (int32_t)cli_get_int(cli, "partitions", 1, LIMIT_PARTITIONS_PER_TOPIC_MAX);
-    struct kclient_config config = {0};
+    struct kclient_config_change changes[CHANGES_MAX];
+    struct kclient_config configs[CHANGES_MAX] = {0};
+    int n = take_changes(cli, false, changes);
     struct client c;
     struct err e = {0};
     enum err_code rc;
 
-    if (set != NULL && equals == NULL) return cli_usage_error(cli, "--set needs KEY=VALUE, got \"%s\"", set);
-    if (set != NULL) {
-        config.name = bytes_of(set, (size_t)(equals - set));
-        config.value = bytes_str(equals + 1);
-    }
+    if (n < 0) return EXIT_USAGE;
+    for (int i = 0; i < n; i++)
+        configs[i] = (struct kclient_config){.name = changes[i].name, .value = changes[i].value};
     if (client_open(&c, cli, &e) != ERR_NONE) return cli_fail(cli, &e);
-    rc = kclient_topic_create(c.k, bytes_str(topic), partitions, 1, set ? &config : NULL, set ? 1 : 0, &e);
+    rc = kclient_topic_create(c.k, bytes_str(topic), partitions, 1, n > 0 ? configs : NULL, n, &e);
     client_close(&c);
     if (rc != ERR_NONE) return cli_fail(cli, &e);
     say(cli, "created", topic);
+    return EXIT_OK;
+}
+
+int cmd_topic_alter(struct cli *cli)
+{
+    struct bytes topic = bytes_str(cli_arg(cli, 0));
+    bool more = cli_has(cli, "partitions");
+    int32_t partitions = more ? (int32_t)cli_get_int(cli, "partitions", 1, LIMIT_PARTITIONS_PER_TOPIC_MAX) : 0;
+    struct kclient_config_change changes[CHANGES_MAX];
+    int n = take_changes(cli, true, changes);
+    struct client c;
+    struct err e = {0};
+    enum err_code rc = ERR_NONE;
+
+    if (n < 0) return EXIT_USAGE;
+    if (n == 0 && !more) return cli_usage_error(cli, "topic alter needs --set, --delete or --partitions");
+    if (client_open(&c, cli, &e) != ERR_NONE) return cli_fail(cli, &e);
+    if (n > 0) rc = kclient_topic_alter(c.k, topic, changes, n, &e);
+    if (rc == ERR_NONE && more) rc = kclient_topic_add_partitions(c.k, topic, partitions, &e);
+    client_close(&c);
+    if (rc != ERR_NONE) return cli_fail(cli, &e);
+    say(cli, "altered", cli_arg(cli, 0));
     return EXIT_OK;
 }
 

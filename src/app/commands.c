@@ -39,13 +39,28 @@ static const struct cli_option serve_options[] = {SERVER_OPTIONS("127.0.0.1:9092
 static const struct cli_option topic_create_options[] = {
     BROKER_OPTIONS,
     {"partitions", 'p', "N", "1", "Number of partitions", false},
-    {"set", 's', "KEY=VALUE", NULL, "Topic configuration, e.g. retention.ms=86400000", false},
+    {"set", 's', "KEY=VALUE", NULL, "Topic configuration, e.g. retention.ms=86400000; may be repeated", false},
     {NULL, 0, NULL, NULL, NULL, false},
 };
 static const struct cli_option broker_options[] = {BROKER_OPTIONS, {NULL, 0, NULL, NULL, NULL, false}};
 static const struct cli_option topic_list_options[] = {
     BROKER_OPTIONS,
     {"internal", 0, NULL, NULL, "Show internal topics, too", false},
+    {NULL, 0, NULL, NULL, NULL, false},
+};
+static const struct cli_option topic_alter_options[] = {
+    BROKER_OPTIONS,
+    {"set", 's', "KEY=VALUE", NULL, "Set a configuration; may be repeated", false},
+    {"delete", 'D', "KEY", NULL, "Go back to the server's value; may be repeated", false},
+    {"partitions", 'p', "N", NULL, "So many partitions in all; only more than there are", false},
+    {NULL, 0, NULL, NULL, NULL, false},
+};
+static const struct cli_option topic_trim_options[] = {
+    BROKER_OPTIONS,
+    {"before", 0, "WHERE", NULL, "Delete what is before: an offset, @TIME (ms since 1970, ISO date, or -1h), or end",
+     false},
+    {"partition", 'p', "N", "-1", "One partition; -1: all", false},
+    {"yes", 'y', NULL, NULL, "Do it; without this the change is only shown", false},
     {NULL, 0, NULL, NULL, NULL, false},
 };
 static const struct cli_option produce_options[] = {
@@ -113,6 +128,19 @@ const struct cli_command cli_commands[] = {
      cmd_topic_list, 0, 0},
     {"topic describe", "Show partitions, offsets and configuration of a topic", "TOPIC", broker_options, NULL,
      "  weir topic describe orders", cmd_topic_describe, 1, 1},
+    {"topic alter", "Change the configuration of a topic, or give it more partitions", "TOPIC", topic_alter_options,
+     "What is not named stays as it is. The change is durable and holds when the program ends.\n"
+     "More partitions: what is stored stays where it is, but keys may go to another partition from now on.",
+     "  weir topic alter orders --set retention.ms=86400000 --set segment.bytes=16777216\n"
+     "  weir topic alter orders --delete retention.ms\n"
+     "  weir topic alter orders --partitions 8",
+     cmd_topic_alter, 1, 1},
+    {"topic trim", "Delete the oldest records of a topic", "TOPIC", topic_trim_options,
+     "Shows the change first; --yes makes it. Deleted records do not come back.",
+     "  weir topic trim orders --before @-7d\n"
+     "  weir topic trim orders --before 1000 --partition 0 --yes\n"
+     "  weir topic trim orders --before end --yes",
+     cmd_topic_trim, 1, 1},
     {"topic delete", "Delete a topic with all its records", "TOPIC", broker_options, NULL, "  weir topic delete orders",
      cmd_topic_delete, 1, 1},
     {"produce", "Write records from standard input", "TOPIC", produce_options,

@@ -67,6 +67,19 @@ MUST_USE enum err_code kclient_topic_create(struct kclient *k, struct bytes name
 MUST_USE enum err_code kclient_topic_delete(struct kclient *k, struct bytes name, struct err *e);
 MUST_USE enum err_code kclient_topic_configs(struct kclient *k, struct bytes name, struct arena *a,
                                              struct kclient_config **out, int *n, struct err *e);
+/* One change to what is set on a topic; `value` is not looked at when is_delete. */
+struct kclient_config_change {
+    struct bytes name, value;
+    bool is_delete;
+};
+/* All changes or none. ERR_INVALID, ERR_NOT_FOUND; ERR_UNSUPPORTED: a broker without IncrementalAlterConfigs. */
+MUST_USE enum err_code kclient_topic_alter(struct kclient *k, struct bytes name,
+                                           const struct kclient_config_change *changes, int n, struct err *e);
+/* n in all. ERR_INVALID: not more than there are. */
+MUST_USE enum err_code kclient_topic_add_partitions(struct kclient *k, struct bytes name, int32_t n, struct err *e);
+/* Deletes the records before an offset. ERR_RANGE: above the end. ERR_DENIED: the topic is compacted only. */
+MUST_USE enum err_code kclient_trim(struct kclient *k, struct bytes topic, int32_t partition, int64_t before,
+                                    struct err *e);
 
 /* ---- offsets of a partition ---- */
 #define KCLIENT_LATEST (-1)

@@ -5,7 +5,7 @@
 
 /* ---- topics ---- */
 /* Only the controller of a cluster creates and deletes. */
-static enum err_code controller(struct kclient *k, struct kconn **out, uint64_t deadline, struct err *e)
+enum err_code kclient_controller(struct kclient *k, struct kconn **out, uint64_t deadline, struct err *e)
 {
     struct kclient_cluster cluster;
     struct arena a;
@@ -45,7 +45,7 @@ enum err_code kclient_topic_create(struct kclient *k, struct bytes name, int32_t
     q.topics.n = 1;
     q.timeout_ms = k->timeout_ms;
     do {
-        rc = controller(k, &c, deadline, e);
+        rc = kclient_controller(k, &c, deadline, e);
         if (rc == ERR_NONE) rc = kcall_do(c, KAFKA_CREATE_TOPICS, 7, &q, &a, &r, deadline, e);
         if (rc != ERR_NONE) break;
         if (r.topics.n != 1)
@@ -79,7 +79,7 @@ enum err_code kclient_topic_delete(struct kclient *k, struct bytes name, struct 
     q.topic_names.at = &name;
     q.timeout_ms = k->timeout_ms;
     do {
-        rc = controller(k, &c, deadline, e);
+        rc = kclient_controller(k, &c, deadline, e);
         if (rc == ERR_NONE) rc = kcall_do(c, KAFKA_DELETE_TOPICS, 6, &q, &a, &r, deadline, e);
         if (rc != ERR_NONE) break;
         if (r.responses.n != 1)

@@ -87,6 +87,8 @@ MUST_USE enum err_code kclient_node(struct kclient *k, int32_t node_id, struct k
 /* The leader of a partition; asks for metadata when it is not known or `refresh`. ERR_NOT_FOUND. */
 MUST_USE enum err_code kclient_leader(struct kclient *k, struct bytes topic, int32_t partition, bool refresh,
                                       struct kconn **out, uint64_t deadline_ns, struct err *e);
+/* The node that changes topics. */
+MUST_USE enum err_code kclient_controller(struct kclient *k, struct kconn **out, uint64_t deadline_ns, struct err *e);
 MUST_USE enum err_code kclient_coordinator(struct kclient *k, struct bytes group_id, struct kconn **out,
                                            uint64_t deadline_ns, struct err *e);
 /* Number of partitions; creates the topic where the broker does so. */

@@ -38,7 +38,8 @@ static enum err_code check_batch(const struct partition *p, const uint8_t *batch
     if (rc != ERR_NONE || c->log_append_time) return rc;
     if (v->attributes & BATCH_ATTR_LOG_APPEND_TIME)
         return err_set(e, ERR_TIMESTAMP, "the topic keeps the producer's timestamps, the batch says otherwise");
-    if (v->max_timestamp > broker_now_ms(p->topic->broker) + LIMIT_TIMESTAMP_AHEAD_MS)
+    int64_t now_ms = broker_now_ms(p->topic->broker);
+    if (v->max_timestamp > now_ms && v->max_timestamp - now_ms > c->timestamp_ahead_ms)
         return err_set(e, ERR_TIMESTAMP, "timestamp %lld lies in the future", (long long)v->max_timestamp);
     return ERR_NONE;
 }

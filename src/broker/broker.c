@@ -149,7 +149,7 @@ void broker_close(struct broker *b)
     b->is_closing = true;
     for (struct topic *t; (t = topic_next(b, &pos)) != NULL;) {
         for (int32_t i = 0; i < t->n_partitions; i++)
-            close_partition(&t->partitions[i]);
+            close_partition(topic_partition(t, i));
     }
     for (struct list *n; (n = list_pop_front(&b->failed_waits)) != NULL;) {
         struct append_wait *w = CONTAINER_OF(n, struct append_wait, link);

@@ -52,8 +52,11 @@ struct topic_config { /* per topic; 0: the broker's default */
     int64_t  retention_ms, retention_bytes; /* negative: for ever */
     uint64_t segment_bytes;
     uint32_t batch_bytes_max;
-    bool     compact;         /* stored and shown; compaction itself is not in this version */
+    bool     compact;         /* stored and shown; compaction itself is not in this version. Nothing is deleted by age or size */
+    bool     compact_and_delete; /* with `compact`: retention holds all the same */
     bool     log_append_time; /* message.timestamp.type */
+    int64_t  segment_ms;         /* a segment whose first batch is older is closed at the next append */
+    int64_t  timestamp_ahead_ms; /* a producer's timestamp may be so far ahead of our clock */
 };
 /* Names: 1..LIMIT_TOPIC_NAME_LEN_MAX of [A-Za-z0-9._-], not "." or "..". Names starting with "__" or "_weir" are internal: created
  * by the broker only (ERR_DENIED). Blocks until durable. ERR_EXISTS, ERR_INVALID, ERR_LIMIT, ERR_NO_SPACE. */
@@ -73,7 +76,15 @@ const uint8_t *topic_uuid(const struct topic *t); /* 16 bytes, never zero, new a
 bool         topic_is_internal(const struct topic *t);
 int32_t      topic_partition_count(const struct topic *t);
 const struct topic_config *topic_config(const struct topic *t); /* with defaults filled in */
-struct partition *topic_partition(const struct topic *t, int32_t index); /* NULL: out of range */
+const struct topic_config *topic_config_given(const struct topic *t); /* as set; 0: the default holds */
+/* Replaces what is set on the topic; holds for everything after the call. Blocks until durable. ERR_DENIED: internal. */
+MUST_USE enum err_code topic_alter(struct broker *b, struct topic *t, const struct topic_config *c, struct err *e);
+/* n in all, more than there are. The new ones are empty and usable at once; partitions that exist stay where they are, keys may map
+ * to others from now on. Blocks until durable; a failure changes nothing. ERR_DENIED: internal. ERR_RANGE: not more. ERR_LIMIT. */
+MUST_USE enum err_code topic_add_partitions(struct broker *b, struct topic *t, int32_t n, struct err *e);
+/* Says what topic_add_partitions would, changes nothing. */
+MUST_USE enum err_code topic_add_partitions_check(const struct topic *t, int32_t n, struct err *e);
+struct partition *topic_partition(const struct topic *t, int32_t index); /* NULL: out of range. Any thread that holds the topic */
 
 /* ---- append ---- */
 /* Caller's memory; stays until done or append_cancel. */
@@ -127,6 +138,10 @@ struct read_wait {
     struct partition *partition;
     bool        is_committed; /* the caller's: it is about the last stable offset */
 };
+/* Deletes the records before an offset: the log start is moved durably, everybody who waits on the partition wakes. -1: all below the
+ * high watermark. An offset that is gone already: nothing happens. Slices that are out stay valid. Blocks for the disk. ERR_RANGE:
+ * above the high watermark. ERR_LIMIT: cleanup.policy does not allow deletion. ERR_DENIED: internal. ERR_STOPPED, ERR_NO_SPACE. */
+MUST_USE enum err_code partition_trim(struct partition *p, int64_t before, struct err *e);
 void partition_wait(struct partition *p, struct read_wait *w, int64_t beyond); /* already beyond: wakes on the next loop turn */
 void read_wait_cancel(struct read_wait *w);
 

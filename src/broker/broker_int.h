@@ -26,6 +26,7 @@
 #define DISK_ROOM_BYTES (1u << 20)      /* free space that counts as room again */
 #define TOPIC_DIR_NAME_LEN_MAX 200      /* of the topic's name in its directory's name: NAME_MAX is 255 */
 #define TOPIC_DIR_LEN_MAX (TOPIC_DIR_NAME_LEN_MAX + 1 + 32)
+#define TOPIC_BLOCKS_MAX 12 /* each doubles at least: 2^11 partitions, see LIMIT_PARTITIONS_PER_TOPIC_MAX */
 #define DATA_DIR_LEN_MAX (LIMIT_PATH_LEN_MAX - 512) /* leaves room for every name below it */
 
 struct groups;
@@ -61,8 +62,14 @@ struct topic {
     uint8_t uuid[16];
     uint64_t seq; /* creation order */
     struct topic_config given, config;
-    int32_t n_partitions;
-    struct partition *partitions; /* owned; an array */
+    /* Owned. In blocks, because partitions never move: syncs, waits and other threads point to them. Block 0 holds those
+     * the topic was made with, each further one at least as many as all before. */
+    struct partition_block {
+        struct partition *at;
+        int32_t first, n; /* indexes [first, first + n) */
+    } blocks[TOPIC_BLOCKS_MAX];
+    int n_blocks;                 /* shard only */
+    _Atomic int32_t n_partitions; /* release store after the block is filled: any thread may ask */
     char *dir;                    /* owned */
     struct list watches;          /* struct topic_watch */
     int refs;                     /* the broker's, a running sync's, ports' handles. The last one closes the logs */
@@ -137,7 +144,9 @@ uint64_t journal_compact_at(uint64_t live_bytes);
 
 /* ---- meta.c: topics, definitions and producer ids as records of _weir_meta ---- */
 MUST_USE enum err_code meta_open(struct broker *b, struct err *e);
-MUST_USE enum err_code meta_put_topic(struct broker *b, const struct topic *t, struct err *e);
+/* The topic as it is to be: with this many partitions and this configuration. */
+MUST_USE enum err_code meta_put_topic(struct broker *b, const struct topic *t, int32_t n_partitions,
+                                      const struct topic_config *given, struct err *e);
 MUST_USE enum err_code meta_drop_topic(struct broker *b, const struct topic *t, struct err *e);
 /* After a change has been taken into the tables: writes a snapshot when the log has grown. */
 void meta_changed(struct broker *b);
@@ -153,6 +162,8 @@ MUST_USE enum err_code topic_delete_any(struct broker *b, struct topic *t, struc
 /* A topic without logs, in the tables. */
 struct topic *topic_make(struct broker *b, struct bytes name, const uint8_t uuid[16], int32_t n_partitions,
                          const struct topic_config *c, uint64_t seq);
+/* What a record of an existing topic says; before its logs are open. Partitions only become more. */
+void topic_remake(struct topic *t, int32_t n_partitions, const struct topic_config *c);
 MUST_USE enum err_code topic_open_logs(struct topic *t, struct err *e);
 void topic_enter(struct topic *t);  /* into the tables */
 void topic_forget(struct topic *t); /* out of the tables; frees; files stay */
@@ -185,6 +196,12 @@ void sync_timer_fire(struct timer *t);
 
 /* ---- retention.c ---- */
 void retention_arm(struct broker *b);
+void retention_rearm(struct broker *b); /* some topic's bounds have changed */
+/* Compacted topics keep their records unless cleanup.policy says delete, too. */
+static inline bool topic_deletes(const struct topic *t)
+{
+    return !t->is_internal && (!t->config.compact || t->config.compact_and_delete);
+}
 void retention_fire(struct timer *t);
 
 /* ---- groups ---- */

@@ -91,6 +91,15 @@ void group_offset(struct broker *b, struct bytes group_id, struct bytes topic, i
 void group_offsets(struct broker *b, struct bytes group_id, bool (*fn)(void *arg, const struct committed_offset *o), void *arg);
 
 /* ---- administration ---- */
+struct offset_delete {
+    struct bytes topic;
+    int32_t      partition;
+    enum err_code rc;         /* out, per entry: ERR_NOT_FOUND topic or partition; ERR_BUSY: a member is subscribed to the topic */
+};
+/* Forgets committed offsets; one that is not there is fine. ERR_NOT_FOUND (GROUP_NOT_FOUND); ERR_BUSY (GROUP_NON_EMPTY): members that
+ * are no consumers. Blocks until durable. */
+MUST_USE enum err_code group_delete_offsets(struct broker *b, struct bytes group_id, struct offset_delete *offsets, int n,
+                                            enum group_detail *detail, struct err *e);
 struct group_description {
     struct bytes group_id, protocol_type, protocol_name;
     const char  *state; /* "Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead" */

@@ -5,6 +5,8 @@
  * and the time their group became empty. A deleted topic takes its offsets along. */
 #include "broker/group_int.h"
 
+#include "base/reader.h"
+
 #include <stdlib.h>
 
 /* ---- table ---- */
@@ -245,6 +247,78 @@ void groups_topic_deleted(struct broker *b, struct bytes topic)
     for (struct map_entry *m; (m = map_next(&b->groups->by_id, &pos)) != NULL;)
         (void)drop_offsets(m->value, is_of_topic, &topic, &w);
     write_tombstones(b, &w, &batch);
+}
+
+/* ConsumerProtocolSubscription begins with a version and the names. What cannot be read may name anything. */
+static bool subscription_names(struct bytes metadata, struct bytes topic)
+{
+    struct reader r = reader_of(metadata);
+
+    (void)reader_be16(&r);
+    for (uint32_t n = reader_be32(&r); n > 0 && !r.failed; n--)
+        if (bytes_equal(reader_take(&r, reader_be16(&r)), topic)) return true;
+    return r.failed;
+}
+
+static bool group_subscribes(struct group *g, struct bytes topic)
+{
+    for (struct list *n = g->members.next; n != &g->members; n = n->next) {
+        const struct group_member *m = CONTAINER_OF(n, struct group_member, link);
+        for (int i = 0; i < m->n_protocols; i++)
+            if (subscription_names(m->protocols[i].metadata, topic)) return true;
+    }
+    return false;
+}
+
+static enum err_code delete_check(struct broker *b, struct group *g, const struct offset_delete *d)
+{
+    const struct topic *t = topic_find(b, d->topic);
+
+    if (t == NULL || topic_partition(t, d->partition) == NULL) return ERR_NOT_FOUND;
+    return group_subscribes(g, d->topic) ? ERR_BUSY : ERR_NONE;
+}
+
+enum err_code group_delete_offsets(struct broker *b, struct bytes group_id, struct offset_delete *offsets, int n,
+                                   enum group_detail *detail, struct err *e)
+{
+    struct group *g = group_find(b, group_id);
+    struct partition *log;
+    struct buf batch, key;
+    struct batch_builder w;
+    bool is_durable;
+    enum err_code rc = ERR_NONE;
+
+    *detail = group_id_is_valid(group_id) ? GROUP_OK : GROUP_BAD_GROUP_ID;
+    if (*detail != GROUP_OK) return err_set(e, ERR_INVALID, "bad group id");
+    if (g == NULL) {
+        *detail = GROUP_NOT_FOUND;
+        return err_set(e, ERR_NOT_FOUND, "no group %.*s", BYTES_ARG(group_id));
+    }
+    if (g->n_members > 0 && !bytes_equal_str(g->protocol_type, "consumer")) {
+        *detail = GROUP_NON_EMPTY;
+        return err_set(e, ERR_BUSY, "group %.*s has members that are no consumers", BYTES_ARG(group_id));
+    }
+    buf_init(&batch, 0);
+    buf_init(&key, 0);
+    batch_begin(&w, &batch, CODEC_NONE);
+    for (int i = 0; i < n; i++) {
+        offsets[i].rc = delete_check(b, g, &offsets[i]);
+        if (offsets[i].rc != ERR_NONE || offset_find(g, offsets[i].topic, offsets[i].partition) == NULL) continue;
+        buf_clear(&key);
+        store_put_offset_key(&key, g->id, offsets[i].topic, offsets[i].partition);
+        batch_add(&w, broker_now_ms(b), buf_bytes(&key), BYTES_NULL, NULL, 0);
+    }
+    if (w.count > 0) {
+        rc = batch_finish(&w, e);
+        if (rc == ERR_NONE) rc = store_append(b, &batch, NULL, &is_durable, e);
+        if (rc == ERR_NONE) rc = store_partition(b, &log, e);
+        if (rc == ERR_NONE) rc = partition_sync_now(log, e);
+    }
+    for (int i = 0; rc == ERR_NONE && i < n; i++)
+        if (offsets[i].rc == ERR_NONE) offset_drop(g, offsets[i].topic, offsets[i].partition);
+    buf_deinit(&batch);
+    buf_deinit(&key);
+    return rc;
 }
 
 static bool is_expired(const struct group *g, const struct group_offset *o, const void *arg)

@@ -1,9 +1,12 @@
 /* meta.c: what the broker knows by name, as records of the internal topic _weir_meta. Integers are big-endian.
  *
  *   key                      value (null: gone)
- *   't' uuid[16]             a topic:  u8 version 1, u64 creation order, u32 partitions, i64 retention ms, i64
- * retention bytes, u64 segment bytes, u32 batch bytes max, u8 flags (1 compact, 2 append time), the name 'd' kind 0
- * name          a definition: its text 'p'                      i64: every producer id below may have been given out
+ *   't' uuid[16]             a topic:  u8 version 2, u64 creation order, u32 partitions, i64 retention ms,
+ *                          i64 retention bytes, u64 segment bytes, u32 batch bytes max, u8 flags (1 compact, 2 append
+ *                          time, 4 compact and delete), i64 segment ms, i64 timestamp ahead ms, the name.
+ *                          Version 1 has no segment ms and no timestamp ahead ms.
+ *   'd' kind 0 name        a definition: its text
+ *   'p'                    i64: every producer id below may have been given out
  *
  * M1  A change is appended and synced before anything shows it (broker.h B1); all calls here block for that sync.
  * M2  Producer ids are made durable in blocks before one of the block is given out (B3).
@@ -16,9 +19,11 @@
 
 static const uint8_t meta_uuid[16] = {'w', 'e', 'i', 'r', '-', 'm', 'e', 't', 'a', 0, 0, 0, 0, 0, 0, 1};
 
-#define TOPIC_VALUE_LEN 42u
+#define TOPIC_V1_LEN 42u
+#define TOPIC_VALUE_LEN 58u
 #define TOPIC_FLAG_COMPACT 1u
 #define TOPIC_FLAG_APPEND_TIME 2u
+#define TOPIC_FLAG_COMPACT_AND_DELETE 4u
 
 static struct bytes bytes_dup(struct bytes b)
 {
@@ -45,17 +50,19 @@ static void topic_key(uint8_t out[17], const uint8_t uuid[16])
     memcpy(out + 1, uuid, 16);
 }
 
-static void topic_encode(struct buf *out, const struct topic *t)
+static void topic_encode(struct buf *out, const struct topic *t, int32_t n_partitions, const struct topic_config *c)
 {
-    const struct topic_config *c = &t->given;
-    buf_put_u8(out, 1);
+    buf_put_u8(out, 2);
     buf_put_be64(out, t->seq);
-    buf_put_be32(out, (uint32_t)t->n_partitions);
+    buf_put_be32(out, (uint32_t)n_partitions);
     buf_put_be64(out, (uint64_t)c->retention_ms);
     buf_put_be64(out, (uint64_t)c->retention_bytes);
     buf_put_be64(out, c->segment_bytes);
     buf_put_be32(out, c->batch_bytes_max);
-    buf_put_u8(out, (c->compact ? TOPIC_FLAG_COMPACT : 0) | (c->log_append_time ? TOPIC_FLAG_APPEND_TIME : 0));
+    buf_put_u8(out, (c->compact ? TOPIC_FLAG_COMPACT : 0) | (c->log_append_time ? TOPIC_FLAG_APPEND_TIME : 0) |
+                        (c->compact_and_delete ? TOPIC_FLAG_COMPACT_AND_DELETE : 0));
+    buf_put_be64(out, (uint64_t)c->segment_ms);
+    buf_put_be64(out, (uint64_t)c->timestamp_ahead_ms);
     check(out->len == TOPIC_VALUE_LEN);
     buf_put_str(out, t->name);
 }
@@ -79,8 +86,9 @@ static enum err_code apply_topic(struct broker *b, const struct record *r, struc
         (void)map_put(&b->dead_ids, bytes_of(uuid, 16), b);
         return ERR_NONE;
     }
-    if (known) return ERR_NONE; /* A snapshot (J1). */
-    if (r->value.len <= TOPIC_VALUE_LEN || r->value.ptr[0] != 1)
+    unsigned version = r->value.len > 0 ? r->value.ptr[0] : 0;
+    size_t head = version == 1 ? TOPIC_V1_LEN : TOPIC_VALUE_LEN;
+    if (version < 1 || version > 2 || r->value.len <= head)
         return err_set(e, ERR_UNSUPPORTED, "%s has a topic record of an unknown version", META_TOPIC);
     const uint8_t *at = r->value.ptr;
     struct topic_config c = {
@@ -90,12 +98,18 @@ static enum err_code apply_topic(struct broker *b, const struct record *r, struc
         .batch_bytes_max = be32_get(at + 37),
         .compact = at[41] & TOPIC_FLAG_COMPACT,
         .log_append_time = at[41] & TOPIC_FLAG_APPEND_TIME,
+        .compact_and_delete = at[41] & TOPIC_FLAG_COMPACT_AND_DELETE,
+        .segment_ms = version >= 2 ? (int64_t)be64_get(at + 42) : 0,
+        .timestamp_ahead_ms = version >= 2 ? (int64_t)be64_get(at + 50) : 0,
     };
     uint32_t n = be32_get(at + 9);
-    struct bytes name = bytes_slice(r->value, TOPIC_VALUE_LEN, r->value.len - TOPIC_VALUE_LEN);
-    if (!text_is_topic_name(name) || n < 1 || n > LIMIT_PARTITIONS_PER_TOPIC_MAX || map_get(&b->topics, name))
+    struct bytes name = bytes_slice(r->value, head, r->value.len - head);
+    if (!text_is_topic_name(name) || n < 1 || n > LIMIT_PARTITIONS_PER_TOPIC_MAX || map_get(&b->topics, name) != known)
         return err_set(e, ERR_CORRUPT, "%s has an impossible topic record", META_TOPIC);
-    topic_enter(topic_make(b, name, uuid, (int32_t)n, &c, be64_get(at + 1)));
+    if (known)
+        topic_remake(known, (int32_t)n, &c); /* a change, or a snapshot (J1) */
+    else
+        topic_enter(topic_make(b, name, uuid, (int32_t)n, &c, be64_get(at + 1)));
     return ERR_NONE;
 }
 
@@ -149,11 +163,11 @@ enum err_code meta_open(struct broker *b, struct err *e)
     struct topic *t = topic_make(b, bytes_str(META_TOPIC), meta_uuid, 1, &c, 0);
     topic_enter(t);
     enum err_code rc = topic_open_logs(t, e);
-    if (rc == ERR_NONE) rc = journal_read(t->partitions[0].log, 0, apply, b, e);
+    if (rc == ERR_NONE) rc = journal_read(topic_partition(t, 0)->log, 0, apply, b, e);
     if (rc != ERR_NONE) return err_wrap(e, rc, "reading the broker's own topic %s", META_TOPIC);
     b->meta = t;
-    b->has_names = log_end_offset(t->partitions[0].log) > 0; /* put() syncs them first */
-    b->producer_id_next = b->producer_id_end;                /* What is left of the last block is given up (M2). */
+    b->has_names = log_end_offset(topic_partition(t, 0)->log) > 0; /* put() syncs them first */
+    b->producer_id_next = b->producer_id_end; /* What is left of the last block is given up (M2). */
     b->meta_compact_at = journal_compact_at(live_bytes(b));
     return ERR_NONE;
 }
@@ -170,7 +184,7 @@ void meta_deinit(struct broker *b)
 /* ---- writing ---- */
 static enum err_code compact(struct broker *b, struct err *e)
 {
-    struct log *l = b->meta->partitions[0].log;
+    struct log *l = topic_partition(b->meta, 0)->log;
     struct journal_writer w;
     struct buf buf;
     uint8_t key[17], value[8];
@@ -187,7 +201,7 @@ static enum err_code compact(struct broker *b, struct err *e)
         if (t == b->meta) continue;
         topic_key(key, t->uuid);
         buf_clear(&buf);
-        topic_encode(&buf, t);
+        topic_encode(&buf, t, t->n_partitions, &t->given);
         journal_put(&w, bytes_of(key, sizeof(key)), buf_bytes(&buf));
     }
     /* Directories that still wait for their last reader: their tombstones must outlive the trim (M3). */
@@ -211,7 +225,7 @@ static enum err_code compact(struct broker *b, struct err *e)
 
 static enum err_code put(struct broker *b, struct bytes key, struct bytes value, struct err *e)
 {
-    struct partition *p = &b->meta->partitions[0];
+    struct partition *p = topic_partition(b->meta, 0);
     struct journal_writer w;
     struct err why = {0};
 
@@ -237,23 +251,24 @@ void meta_changed(struct broker *b)
 {
     struct err e = {0};
 
-    if (log_size_bytes(b->meta->partitions[0].log) < b->meta_compact_at) return;
+    if (log_size_bytes(topic_partition(b->meta, 0)->log) < b->meta_compact_at) return;
     if (compact(b, &e) != ERR_NONE)
         diag_printf(b->sys->diag, DIAG_WARN, "broker", "snapshot of %s: %s", META_TOPIC, e.text);
     b->meta_compact_at = journal_compact_at(live_bytes(b));
-    uint64_t size = log_size_bytes(b->meta->partitions[0].log);
+    uint64_t size = log_size_bytes(topic_partition(b->meta, 0)->log);
     if (b->meta_compact_at < size)
         b->meta_compact_at = size + JOURNAL_COMPACT_BYTES_MIN; /* It failed: not at every call. */
 }
 
-enum err_code meta_put_topic(struct broker *b, const struct topic *t, struct err *e)
+enum err_code meta_put_topic(struct broker *b, const struct topic *t, int32_t n_partitions,
+                             const struct topic_config *given, struct err *e)
 {
     uint8_t key[17];
     struct buf value;
 
     topic_key(key, t->uuid);
     buf_init(&value, 0);
-    topic_encode(&value, t);
+    topic_encode(&value, t, n_partitions, given);
     enum err_code rc = put(b, bytes_of(key, sizeof(key)), buf_bytes(&value), e);
     buf_deinit(&value);
     return rc;

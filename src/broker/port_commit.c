@@ -307,7 +307,7 @@ static void op_end(struct commit_op *op, enum err_code rc, const struct err *e)
 
 static void trim_journal(struct commit_op *op)
 {
-    struct partition *p = &op->journal->partitions[0];
+    struct partition *p = topic_partition(op->journal, 0);
     struct err e = {0};
     enum err_code rc = ERR_NONE;
 
@@ -412,7 +412,7 @@ static void journal_durable(struct append_wait *w, enum err_code rc)
 
 static void op_start(struct commit_op *op)
 {
-    struct partition *p = &op->journal->partitions[0];
+    struct partition *p = topic_partition(op->journal, 0);
     struct append_result r = {0};
     struct err e = {0};
     enum err_code rc = ERR_NONE;

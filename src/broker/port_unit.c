@@ -54,8 +54,8 @@ static enum err_code open_journal(struct open_call *c)
     enum err_code rc = t ? ERR_NONE : topic_create_any(b, bytes_str(u->topic_name), 1, &config, &t, c->e);
     if (rc != ERR_NONE) return rc;
     /* A commit of before may be on its way to the disk: it happens now or not at all. */
-    rc = partition_sync_now(&t->partitions[0], c->e);
-    if (rc == ERR_NONE) rc = unit_restore_read(&c->restore, t->partitions[0].log, c->e);
+    rc = partition_sync_now(topic_partition(t, 0), c->e);
+    if (rc == ERR_NONE) rc = unit_restore_read(&c->restore, topic_partition(t, 0)->log, c->e);
     if (rc == ERR_NONE) rc = unit_restore_apply(&c->restore, b, c->e);
     if (rc == ERR_NONE) rc = broker_producer_id_next(b, &u->producer_id, c->e);
     if (rc != ERR_NONE) return rc;
@@ -96,7 +96,7 @@ void unit_write_mark(struct port_unit *u)
     batch_begin(&w, &batch, CODEC_NONE);
     batch_add(&w, broker_now_ms(u->port->broker), BYTES_LIT("A"), bytes_of(number, sizeof(number)), NULL, 0);
     enum err_code rc = batch_finish(&w, NULL);
-    if (rc == ERR_NONE) rc = partition_append_own(&u->journal->partitions[0], batch.ptr, batch.len, NULL, &r, NULL);
+    if (rc == ERR_NONE) rc = partition_append_own(topic_partition(u->journal, 0), batch.ptr, batch.len, NULL, &r, NULL);
     if (rc == ERR_NONE) u->marked = u->applied; /* Lost, it only means that recovery looks once more. */
     buf_deinit(&batch);
 }

@@ -1,4 +1,4 @@
-/* read.c: reading up to the high watermark, looking up by time, and waiting for more. */
+/* read.c: reading up to the high watermark, looking up by time, waiting for more, and deleting from the front. */
 #include "broker/broker_int.h"
 
 #include <stdlib.h>
@@ -182,4 +182,30 @@ void partition_wait(struct partition *p, struct read_wait *w, int64_t beyond)
 void read_wait_cancel(struct read_wait *w)
 {
     list_remove(&w->link);
+}
+
+enum err_code partition_trim(struct partition *p, int64_t before, struct err *e)
+{
+    struct topic *t = p->topic;
+    int64_t start = log_start_offset(p->log), durable = log_durable_offset(p->log);
+    struct err why = {0};
+
+    if (t->is_internal) return err_set(e, ERR_DENIED, "%s is internal", t->name);
+    if (!topic_deletes(t)) return err_set(e, ERR_LIMIT, "cleanup.policy of topic %s does not say delete", t->name);
+    if (p->is_stopped) return err_set(e, ERR_STOPPED, "%s partition %d has stopped", t->name, (int)p->index);
+    if (before == -1) before = durable;
+    if (before < 0 || before > durable)
+        return err_set(e, ERR_RANGE, "offset %lld of %s partition %d: the high watermark is %lld", (long long)before,
+                       t->name, (int)p->index, (long long)durable);
+    if (before <= start) return ERR_NONE;
+    /* A sync under way refers to segments that may go. */
+    if (p->is_syncing) syncer_settle(t->broker->syncer);
+    /* Everything goes: a new segment, so that the old one's space is free at once. Without room for one the start moves
+     * all the same, and retention or the next trim removes the file. */
+    enum err_code rc = before == log_end_offset(p->log) ? log_roll(p->log, &why) : ERR_NONE;
+    if (rc == ERR_NONE || rc == ERR_NO_SPACE) rc = log_trim(p->log, before, &why);
+    if (log_is_stopped(p->log)) partition_stop(p, &why);
+    if (log_start_offset(p->log) != start) partition_mark_woken(p, true);
+    if (rc != ERR_NONE && e) *e = why;
+    return rc;
 }

@@ -7,7 +7,7 @@
 
 static bool is_bounded(const struct topic *t)
 {
-    return !t->is_internal && (t->config.retention_ms >= 0 || t->config.retention_bytes >= 0);
+    return topic_deletes(t) && (t->config.retention_ms >= 0 || t->config.retention_bytes >= 0);
 }
 
 static void retain(struct partition *p, int64_t now_ms)
@@ -52,6 +52,13 @@ void retention_arm(struct broker *b)
     loop->timer_start(loop, &b->retention_timer, loop->now_ns(loop) + (uint64_t)period_ms(b) * 1000000u);
 }
 
+void retention_rearm(struct broker *b)
+{
+    struct loop *loop = b->sys->loop;
+    if (b->retention_timer.slot != 0) loop->timer_stop(loop, &b->retention_timer);
+    retention_arm(b);
+}
+
 void retention_fire(struct timer *timer)
 {
     struct broker *b = CONTAINER_OF(timer, struct broker, retention_timer);
@@ -62,7 +69,7 @@ void retention_fire(struct timer *timer)
     for (struct topic *t; (t = topic_next(b, &pos)) != NULL;) {
         if (!is_bounded(t)) continue;
         for (int32_t i = 0; i < t->n_partitions; i++) {
-            struct partition *p = &t->partitions[i];
+            struct partition *p = topic_partition(t, i);
             if (p->is_stopped) continue;
             retain(p, now_ms);
             producers_expire(p->producers, now_ms);

@@ -11,6 +11,7 @@
  *     otherwise it is moved to quarantine/, because what is not understood is never deleted. */
 #include "broker/broker_int.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -44,8 +45,59 @@ static void config_fill(struct topic_config *c, const struct broker_options *o)
     if (c->retention_bytes == 0) c->retention_bytes = o->retention_bytes;
     if (c->segment_bytes == 0) c->segment_bytes = o->segment_bytes;
     if (c->batch_bytes_max == 0) c->batch_bytes_max = o->batch_bytes_max;
+    if (c->segment_ms == 0) c->segment_ms = SEGMENT_MS_DEFAULT;
+    if (c->timestamp_ahead_ms == 0) c->timestamp_ahead_ms = LIMIT_TIMESTAMP_AHEAD_MS;
     if (c->segment_bytes < LIMIT_SEGMENT_BYTES_MIN) c->segment_bytes = LIMIT_SEGMENT_BYTES_MIN;
     if (c->segment_bytes > LIMIT_SEGMENT_BYTES_MAX) c->segment_bytes = LIMIT_SEGMENT_BYTES_MAX;
+}
+
+static void config_set(struct topic *t, const struct topic_config *c)
+{
+    t->given = t->config = *c;
+    config_fill(&t->config, &t->broker->options);
+    if (t->is_internal) t->config.batch_bytes_max = LIMIT_BATCH_BYTES_MAX;
+}
+
+/* Not part of the topic before n_partitions says so: the caller raises it. */
+static void make_block(struct topic *t, int32_t n)
+{
+    char path[LIMIT_PATH_LEN_MAX];
+    struct partition_block *block = &t->blocks[t->n_blocks];
+
+    check(n >= 1 && t->n_blocks < TOPIC_BLOCKS_MAX);
+    *block = (struct partition_block){.at = calloc((size_t)n, sizeof(*block->at)), .n = n};
+    if (t->n_blocks > 0) block->first = block[-1].first + block[-1].n;
+    check(block->at != NULL);
+    for (int32_t i = 0; i < n; i++) {
+        struct partition *p = &block->at[i];
+        p->topic = t;
+        p->index = block->first + i;
+        (void)snprintf(path, sizeof(path), "%.*s/%d", (int)DATA_DIR_LEN_MAX + TOPIC_DIR_LEN_MAX + 16, t->dir,
+                       (int)p->index);
+        p->dir = strdup(path);
+        check(p->dir != NULL);
+        list_init(&p->append_waits);
+        list_init(&p->read_waits);
+    }
+    t->n_blocks++;
+}
+
+/* Room for n partitions in all. */
+static void make_room(struct topic *t, int32_t n)
+{
+    const struct partition_block *last = &t->blocks[t->n_blocks - 1];
+    int32_t room = last->first + last->n;
+
+    if (n > room) make_block(t, n - room > room ? n - room : room);
+}
+
+static struct partition *slot(const struct topic *t, int32_t index)
+{
+    const struct partition_block *block = t->blocks;
+
+    while (index >= block->first + block->n)
+        block++;
+    return &block->at[index - block->first];
 }
 
 struct topic *topic_make(struct broker *b, struct bytes name, const uint8_t uuid[16], int32_t n_partitions,
@@ -59,29 +111,25 @@ struct topic *topic_make(struct broker *b, struct bytes name, const uint8_t uuid
     t->name = strndup((const char *)name.ptr, name.len);
     memcpy(t->uuid, uuid, 16);
     t->seq = seq;
-    t->given = t->config = *c;
     t->is_internal = topic_name_is_internal(name);
-    config_fill(&t->config, &b->options);
-    if (t->is_internal) t->config.batch_bytes_max = LIMIT_BATCH_BYTES_MAX;
+    config_set(t, c);
     topic_uuid_hex(hex, uuid);
     (void)snprintf(path, sizeof(path), "%s/topics/%.*s-%s", b->data_dir, TOPIC_DIR_NAME_LEN_MAX, t->name, hex);
     t->dir = strdup(path);
-    t->n_partitions = n_partitions;
-    t->partitions = calloc((size_t)n_partitions, sizeof(*t->partitions));
-    check(t->name != NULL && t->dir != NULL && t->partitions != NULL);
+    check(t->name != NULL && t->dir != NULL);
     list_init(&t->watches);
-    for (int32_t i = 0; i < n_partitions; i++) {
-        struct partition *p = &t->partitions[i];
-        (void)snprintf(path, sizeof(path), "%.*s/%d", (int)DATA_DIR_LEN_MAX + TOPIC_DIR_LEN_MAX + 16, t->dir, (int)i);
-        p->topic = t;
-        p->index = i;
-        p->dir = strdup(path);
-        check(p->dir != NULL);
-        list_init(&p->append_waits);
-        list_init(&p->read_waits);
-    }
+    make_block(t, n_partitions);
+    t->n_partitions = n_partitions;
     t->refs = 1;
     return t;
+}
+
+void topic_remake(struct topic *t, int32_t n_partitions, const struct topic_config *c)
+{
+    config_set(t, c);
+    if (n_partitions <= t->n_partitions) return;
+    make_room(t, n_partitions);
+    t->n_partitions = n_partitions;
 }
 
 void topic_enter(struct topic *t)
@@ -100,25 +148,30 @@ static void leave_tables(struct topic *t)
     (void)map_remove(&t->broker->topic_ids, bytes_of(t->uuid, 16));
 }
 
+static void close_log(struct partition *p)
+{
+    list_remove(&p->dirty_link);
+    list_remove(&p->woken_link);
+    log_close(p->log);
+    if (p->producers) producers_destroy(p->producers);
+    p->log = NULL;
+    p->producers = NULL;
+}
+
 static void close_logs(struct topic *t)
 {
-    for (int32_t i = 0; i < t->n_partitions; i++) {
-        struct partition *p = &t->partitions[i];
-        list_remove(&p->dirty_link);
-        list_remove(&p->woken_link);
-        log_close(p->log);
-        if (p->producers) producers_destroy(p->producers);
-        p->log = NULL;
-        p->producers = NULL;
-    }
+    for (int32_t i = 0; i < t->n_partitions; i++)
+        close_log(slot(t, i));
 }
 
 static void topic_free(struct topic *t)
 {
     close_logs(t);
-    for (int32_t i = 0; i < t->n_partitions; i++)
-        free(t->partitions[i].dir);
-    free(t->partitions);
+    for (int k = 0; k < t->n_blocks; k++) {
+        for (int32_t i = 0; i < t->blocks[k].n; i++)
+            free(t->blocks[k].at[i].dir);
+        free(t->blocks[k].at);
+    }
     free(t->name);
     free(t->dir);
     free(t);
@@ -212,21 +265,27 @@ static void report_recovery(const struct partition *p, const struct log_recovery
                     p->topic->name, (int)p->index, (unsigned long long)r->cut_bytes);
 }
 
+static struct log_options log_options_of(const struct topic *t)
+{
+    bool deletes = topic_deletes(t);
+
+    return (struct log_options){
+        .segment_bytes = t->config.segment_bytes,
+        .segment_ms = t->config.segment_ms,
+        .retention_ms = deletes ? t->config.retention_ms : -1,
+        .retention_bytes = deletes ? t->config.retention_bytes : -1,
+        .sync = broker_is_sync(t->broker) || bytes_equal_str(bytes_str(t->name), META_TOPIC),
+    };
+}
+
 static enum err_code open_partition(struct partition *p, struct err *e)
 {
     struct topic *t = p->topic;
     struct broker *b = t->broker;
     struct log_recovery r = {.corrupt_from = -1, .corrupt_to = -1};
-    struct log_options o = {
-        .segment_bytes = t->config.segment_bytes,
-        .segment_ms = SEGMENT_MS_DEFAULT,
-        .retention_ms = t->is_internal ? -1 : t->config.retention_ms,
-        .retention_bytes = t->is_internal ? -1 : t->config.retention_bytes,
-        .sync = broker_is_sync(b) || bytes_equal_str(bytes_str(t->name), META_TOPIC),
-    };
 
-    p->log_options = o;
-    enum err_code rc = log_open(&p->log, b->sys, p->dir, &o, b->epoch, &r, e);
+    p->log_options = log_options_of(t);
+    enum err_code rc = log_open(&p->log, b->sys, p->dir, &p->log_options, b->epoch, &r, e);
     if (rc != ERR_NONE) return err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
     report_recovery(p, &r);
     if (r.corrupt_from >= 0) { /* read-only */
@@ -244,7 +303,7 @@ enum err_code topic_open_logs(struct topic *t, struct err *e)
 
     enum err_code rc = fs->mkdir(fs, t->dir, e);
     for (int32_t i = 0; rc == ERR_NONE && i < t->n_partitions; i++)
-        rc = open_partition(&t->partitions[i], e);
+        rc = open_partition(slot(t, i), e);
     /* Names further down are synced by the log, with the first data that needs them; meta's by identity_sync_names. */
     if (rc == ERR_NONE && is_new && !bytes_equal_str(bytes_str(t->name), META_TOPIC)) {
         char topics[LIMIT_PATH_LEN_MAX];
@@ -362,11 +421,11 @@ enum err_code topic_create_any(struct broker *b, struct bytes name, int32_t n_pa
 
     struct topic *t = topic_make(b, name, uuid, n_partitions, c ? c : &defaults, b->topic_seq);
     rc = topic_open_logs(t, e);
-    if (rc == ERR_NONE) rc = meta_put_topic(b, t, e);
+    if (rc == ERR_NONE) rc = meta_put_topic(b, t, n_partitions, &t->given, e);
     if (rc != ERR_NONE) {
         close_logs(t);
         /* After a failed sync the record may be durable all the same: then the directory must stay (M3). */
-        if (!b->meta->partitions[0].is_stopped) (void)remove_files(b, t->dir, n_partitions, NULL);
+        if (!topic_partition(b->meta, 0)->is_stopped) (void)remove_files(b, t->dir, n_partitions, NULL);
         topic_free(t);
         return err_wrap(e, rc, "creating topic %.*s", BYTES_ARG(name));
     }
@@ -427,7 +486,7 @@ enum err_code topic_delete_any(struct broker *b, struct topic *t, struct err *e)
     t->is_deleted = true;
     list_push_back(&b->dying, &t->link);
     for (int32_t i = 0; i < t->n_partitions; i++) {
-        struct partition *p = &t->partitions[i];
+        struct partition *p = slot(t, i);
         if (p->is_stopped) b->stats.partitions_stopped--;
         list_remove(&p->dirty_link);
         partition_fail_waits(p, ERR_NOT_FOUND);
@@ -436,6 +495,63 @@ enum err_code topic_delete_any(struct broker *b, struct topic *t, struct err *e)
     groups_topic_deleted(b, bytes_str(t->name));
     txns_topic_deleted(b, t);
     topic_unref(t);
+    meta_changed(b);
+    return ERR_NONE;
+}
+
+enum err_code topic_alter(struct broker *b, struct topic *t, const struct topic_config *c, struct err *e)
+{
+    if (t->is_internal) return err_set(e, ERR_DENIED, "%s is internal", t->name);
+    enum err_code rc = meta_put_topic(b, t, t->n_partitions, c, e);
+    if (rc != ERR_NONE) return err_wrap(e, rc, "configuration of topic %s", t->name);
+
+    config_set(t, c);
+    for (int32_t i = 0; i < t->n_partitions; i++) {
+        struct partition *p = slot(t, i);
+        p->log_options = log_options_of(t);
+        log_set_options(p->log, &p->log_options);
+    }
+    retention_rearm(b);
+    meta_changed(b);
+    return ERR_NONE;
+}
+
+enum err_code topic_add_partitions_check(const struct topic *t, int32_t n, struct err *e)
+{
+    if (t->is_internal) return err_set(e, ERR_DENIED, "%s is internal", t->name);
+    if (n <= t->n_partitions)
+        return err_set(e, ERR_RANGE, "topic %s has %d partitions; their number can only grow, not become %d", t->name,
+                       (int)t->n_partitions, (int)n);
+    if (n > LIMIT_PARTITIONS_PER_TOPIC_MAX)
+        return err_set(e, ERR_LIMIT, "%d partitions: 1 to %d are possible", (int)n, LIMIT_PARTITIONS_PER_TOPIC_MAX);
+    return ERR_NONE;
+}
+
+enum err_code topic_add_partitions(struct broker *b, struct topic *t, int32_t n, struct err *e)
+{
+    int32_t before = t->n_partitions, opened = before;
+    char path[LIMIT_PATH_LEN_MAX];
+
+    enum err_code rc = topic_add_partitions_check(t, n, e);
+    if (rc != ERR_NONE) return rc;
+    make_room(t, n);
+    /* As at creation: first the directories, then the record, then the number that everybody sees (M1, M3). */
+    for (; rc == ERR_NONE && opened < n; opened++)
+        rc = open_partition(slot(t, opened), e);
+    if (rc == ERR_NONE) rc = meta_put_topic(b, t, n, &t->given, e);
+    if (rc != ERR_NONE) {
+        bool is_known = topic_partition(b->meta, 0)->is_stopped; /* the record may be durable all the same */
+        for (int32_t i = before; i < opened; i++) {
+            struct partition *p = slot(t, i);
+            if (p->is_stopped) b->stats.partitions_stopped--;
+            p->is_stopped = false;
+            close_log(p);
+            (void)snprintf(path, sizeof(path), "%s", p->dir);
+            if (!is_known && b->sys->fs->exists(b->sys->fs, path)) (void)!log_destroy(b->sys, path, NULL);
+        }
+        return err_wrap(e, rc, "adding partitions to topic %s", t->name);
+    }
+    atomic_store_explicit(&t->n_partitions, n, memory_order_release);
     meta_changed(b);
     return ERR_NONE;
 }
@@ -457,7 +573,7 @@ bool topic_is_internal(const struct topic *t)
 
 int32_t topic_partition_count(const struct topic *t)
 {
-    return t->n_partitions;
+    return atomic_load_explicit(&t->n_partitions, memory_order_acquire);
 }
 
 const struct topic_config *topic_config(const struct topic *t)
@@ -465,7 +581,12 @@ const struct topic_config *topic_config(const struct topic *t)
     return &t->config;
 }
 
+const struct topic_config *topic_config_given(const struct topic *t)
+{
+    return &t->given;
+}
+
 struct partition *topic_partition(const struct topic *t, int32_t index)
 {
-    return index >= 0 && index < t->n_partitions ? &t->partitions[index] : NULL;
+    return index >= 0 && index < topic_partition_count(t) ? slot(t, index) : NULL;
 }

@@ -261,7 +261,7 @@ void txn_resume(struct txns *ts)
     pos = 0;
     for (struct topic *t; (t = topic_next(ts->broker, &pos)) != NULL;) {
         for (int32_t i = 0; i < t->n_partitions; i++) {
-            struct partition *p = &t->partitions[i];
+            struct partition *p = topic_partition(t, i);
             if (producers_open_first(p->producers) < INT64_MAX) close_orphans(p);
         }
     }

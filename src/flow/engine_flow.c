@@ -74,6 +74,16 @@ void flow_destroy(struct flow *f)
 
 /* ---- starting ---- */
 
+/* Late and dead events go to as many partitions as the source has, or those that are there: the source may have got more
+ * since. */
+static void side_outlet_init(struct flow *f, struct outlet *o, struct bytes name)
+{
+    struct port_topic topic = {.n_partitions = f->feed.topic.n_partitions};
+    if (f->engine->port->topic_find(f->engine->port, name, &topic, NULL) != ERR_NONE)
+        topic.n_partitions = f->feed.topic.n_partitions;
+    outlet_init(o, name, topic.n_partitions, &f->arena);
+}
+
 static enum err_code outlets_open(struct flow *f, struct err *e)
 {
     const struct stream_def *def = f->statement->stream;
@@ -89,10 +99,10 @@ static enum err_code outlets_open(struct flow *f, struct err *e)
     flow_unit_name(f->name, &name);
     size_t len = name.len;
     buf_put_str(&name, "_late");
-    outlet_init(&f->late, buf_bytes(&name), n_source, &f->arena);
+    side_outlet_init(f, &f->late, buf_bytes(&name));
     name.len = len;
     buf_put_str(&name, "_dlq");
-    outlet_init(&f->dead, buf_bytes(&name), n_source, &f->arena);
+    side_outlet_init(f, &f->dead, buf_bytes(&name));
     buf_deinit(&name);
     return outlet_open(&f->out, f->engine->port, e);
 }

@@ -87,6 +87,7 @@ static const struct {
     {"CAST(1e30 AS BIGINT)", "the number does not fit BIGINT"},
     {"SQRT(-d)", "square root of a negative number"},
     {"DATE_FORMAT(t, 'QQ')", "DATE_FORMAT does not know the pattern 'QQ'"},
+    {"REGEXP_REPLACE(LPAD(s, 1000000, 'x'), 'x', LPAD(s, 1000, 'y'))", "take more than 64 MiB"},
 };
 
 static void world_with_row(struct world *w)
@@ -131,11 +132,30 @@ static void test_functions__failures_make_bad_rows(void **state)
     world_deinit(&w);
 }
 
+/* A short statement over a small row must not ask for gigabytes: each level doubles a text of a megabyte. */
+static void test_functions__growing_texts_are_bounded(void **state)
+{
+    struct world w;
+    char text[400];
+    size_t n = (size_t)snprintf(text, sizeof text, "SELECT CHAR_LENGTH(s) AS x FROM ");
+    for (int i = 0; i < 9; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "(SELECT s || s AS s FROM ");
+    n += (size_t)snprintf(text + n, sizeof text - n, "(SELECT LPAD(s, 1000000, 'x') AS s FROM one)");
+    for (int i = 0; i < 9; i++)
+        text[n++] = ')';
+    text[n] = 0;
+    world_with_row(&w);
+    const char *got = world_run(&w, text);
+    if (strncmp(got, "# 1 bad row", 11) != 0 || strstr(got, "take more than 64 MiB") == NULL) fail_msg("%s", got);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_functions__give_what_they_say),
         cmocka_unit_test(test_functions__failures_make_bad_rows),
+        cmocka_unit_test(test_functions__growing_texts_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,8 +101,8 @@ class Running(Base):
 
 
 class Help(Base):
-    COMMANDS = ['serve', 'dev', 'topic create', 'topic list', 'topic describe', 'topic delete', 'produce', 'consume', 'sql',
-                'group list', 'group describe', 'group reset', 'verify', 'version']
+    COMMANDS = ['serve', 'dev', 'topic create', 'topic list', 'topic describe', 'topic alter', 'topic trim', 'topic delete', 'produce',
+                'consume', 'sql', 'group list', 'group describe', 'group reset', 'verify', 'version']
 
     def test_overview_names_every_command(self):
         for text in (weir('--help')[0], weir('help')[0], weir('-h')[0]):
@@ -117,7 +117,7 @@ class Help(Base):
             self.assertRegex(text, r'\nExamples:\n  \S')
             self.assertIn(f'weir {name}', text.split('\nExamples:\n')[1])
             self.assertEqual(text, weir(*name.split(), '--help')[0])
-        self.assertEqual(weir('help', 'topic')[0].count('Examples:'), 4)
+        self.assertEqual(weir('help', 'topic')[0].count('Examples:'), 6)
 
     def test_help_is_quick(self):
         spent = []
@@ -275,6 +275,53 @@ class Topics(Running):
         self.weir('topic', 'create', 'no/slash', code=USAGE)
         self.weir('topic', 'create', 'ok', '--set', 'retention.ms=soon', code=USAGE)
         self.assertIn('KEY=VALUE', self.weir('topic', 'create', 'ok', '--set', 'x', code=USAGE)[1])
+
+    def configs(self, topic):
+        return {o['config']: o['value'] for o in objects(self.out('topic', 'describe', topic, '--json')) if 'config' in o}
+
+    def test_altering(self):
+        self.out('topic', 'create', 'a', '--set', 'retention.ms=1000000', '--set', 'segment.bytes=16384')
+        self.assertEqual(self.configs('a')['segment.bytes'], '16384')
+        self.assertEqual(self.out('topic', 'alter', 'a', '--set', 'retention.ms=2000000', '-s', 'cleanup.policy=compact,delete',
+                                  '--delete', 'segment.bytes', '--partitions', '3'), 'topic a altered\n')
+        found = self.configs('a')
+        self.assertEqual((found['retention.ms'], found['cleanup.policy'], found['segment.bytes']),
+                         ('2000000', 'compact,delete', '268435456'))
+        self.assertEqual(objects(self.out('topic', 'list', '--json'))[0]['partitions'], 3)
+        self.assertEqual(json.loads(self.out('topic', 'alter', 'a', '-D', 'retention.ms', '--json')), {'topic': 'a', 'result': 'altered'})
+        self.assertEqual(self.configs('a')['retention.ms'], '604800000')
+        self.assertIn('did you mean retention.ms', self.weir('topic', 'alter', 'a', '--set', 'retention.mss=1', code=USAGE)[1])
+        self.assertIn('it is always producer', self.weir('topic', 'alter', 'a', '--set', 'compression.type=zstd', code=USAGE)[1])
+        self.assertIn('only grow', self.weir('topic', 'alter', 'a', '--partitions', '2', code=USAGE)[1])
+        self.assertIn('KEY=VALUE', self.weir('topic', 'alter', 'a', '--set', 'x', code=USAGE)[1])
+        self.assertIn('needs --set', self.weir('topic', 'alter', 'a', code=USAGE)[1])
+        self.assertIn('none', self.weir('topic', 'alter', 'none', '-p', '3', code=FAILED)[1])
+
+    def test_trimming(self):
+        self.out('topic', 'create', 'b', '-p', '2')
+        text = ''.join(json.dumps({'value': f'v{i}', 'timestamp': 1767225600000 + i * 60000, 'partition': 0}) + '\n' for i in range(10))
+        self.out('produce', 'b', '--input', 'json', stdin=text)
+
+        def start():
+            return [o['start_offset'] for o in objects(self.out('topic', 'describe', 'b', '--json')) if 'partition' in o]
+        text = self.out('topic', 'trim', 'b', '--before', '3', '--partition', '0')
+        self.assertRegex(text, r'b +0 +0 -> 3 +3\n')
+        self.assertIn('Nothing was changed', text)
+        self.assertEqual(start(), [0, 0])
+        self.assertIn('deleted', self.out('topic', 'trim', 'b', '--before', '3', '--partition', '0', '--yes'))
+        self.assertEqual(start(), [3, 0])
+        self.assertEqual(objects(self.out('topic', 'trim', 'b', '--before', '@2026-01-01T00:05', '--yes', '--json')),
+                         [{'topic': 'b', 'partition': 0, 'start_offset': 3, 'before': 5},
+                          {'topic': 'b', 'partition': 1, 'start_offset': 0, 'before': 0}])
+        self.assertEqual(lines(self.out('consume', 'b', '-e')), [f'v{i}' for i in range(5, 10)])
+        self.assertIn('ends at offset 10', self.weir('topic', 'trim', 'b', '--before', '11', '-p', '0', code=FAILED)[1])
+        self.out('topic', 'trim', 'b', '--before', 'end', '--yes')
+        self.assertEqual(start(), [10, 0])
+        self.out('topic', 'alter', 'b', '--set', 'cleanup.policy=compact')
+        self.out('produce', 'b', '-p', '0', stdin='more\n')
+        self.assertIn('POLICY_VIOLATION', self.weir('topic', 'trim', 'b', '--before', 'end', '-y', code=FAILED)[1])
+        self.assertIn('needs --before', self.weir('topic', 'trim', 'b', code=USAGE)[1])
+        self.weir('topic', 'trim', 'b', '--before', 'soon', code=USAGE)
 
     def test_a_directory_without_server(self):
         data = self.path('own')

@@ -5,7 +5,7 @@ import threading
 
 try:
     from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition, OFFSET_BEGINNING
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 except ImportError:
     sys.exit(77)
 
@@ -81,6 +81,55 @@ def admin(broker):
     for future in client.delete_topics(['cf-gone'], operation_timeout=10).values():
         future.result(20)
     until(lambda: 'cf-gone' not in client.list_topics(timeout=10).topics, 'the topic is gone')
+
+
+def alter(broker):
+    """admin changes configurations and adds partitions"""
+    client = create(broker, 'cf-alter', 1)
+
+    def about():
+        return client.describe_configs([ConfigResource('topic', 'cf-alter')])
+
+    def configs():
+        return next(iter(about().values())).result(20)
+
+    def change(**more):
+        for future in client.alter_configs([ConfigResource('topic', 'cf-alter', {k.replace('_', '.'): v for k, v in more.items()})]).values():
+            future.result(20)
+    assert configs()['retention.ms'].is_default
+    change(retention_ms='86400000', segment_bytes='1048576')
+    found = configs()
+    assert found['retention.ms'].value == '86400000' and not found['retention.ms'].is_default, found['retention.ms']
+    assert found['segment.bytes'].value == '1048576'
+    assert {'cleanup.policy', 'compression.type', 'max.message.bytes', 'min.insync.replicas', 'segment.ms'} <= set(found)
+    change(retention_ms='5000000')  # the whole set is replaced
+    assert configs()['segment.bytes'].is_default
+    for wrong in ({'retention_ms': 'soon'}, {'retention_sm': '1'}, {'compression_type': 'gzip'}):
+        try:
+            change(**wrong)
+            raise AssertionError(f'{wrong} was taken')
+        except Exception as error:
+            assert 'INVALID_CONFIG' in str(error), error
+    for future in client.create_partitions([NewPartitions('cf-alter', 3)], operation_timeout=10).values():
+        future.result(20)
+    until(lambda: len(client.list_topics(timeout=10).topics['cf-alter'].partitions) == 3, 'three partitions')
+    send(producer(broker), 'cf-alter', 'alter', COUNT, partition=2)
+    check_messages(read(broker, 'cf-alter', COUNT, 2), 'alter')
+    try:
+        for future in client.create_partitions([NewPartitions('cf-alter', 2)], operation_timeout=10).values():
+            future.result(20)
+        raise AssertionError('fewer partitions')
+    except Exception as error:
+        assert 'INVALID_PARTITIONS' in str(error), error
+
+
+def altered_again(broker):
+    """changes of configuration and partitions survived the restart"""
+    client = AdminClient({'bootstrap.servers': broker})
+    found = next(iter(client.describe_configs([ConfigResource('topic', 'cf-alter')]).values())).result(20)
+    assert found['retention.ms'].value == '5000000'
+    assert len(client.list_topics(timeout=10).topics['cf-alter'].partitions) == 3
+    check_messages(read(broker, 'cf-alter', COUNT, 2), 'alter')
 
 
 def codecs(broker):
@@ -320,6 +369,6 @@ def by_time(broker):
 
 
 run('confluent-kafka', {
-    'first': [admin, codecs, by_time, group_half, share, idempotent, transactions, fencing, timeout, transform],
-    'second': [codecs_again, by_time, group_rest, idempotent_again, transactions_again, transform_again],
+    'first': [admin, alter, codecs, by_time, group_half, share, idempotent, transactions, fencing, timeout, transform],
+    'second': [altered_again, codecs_again, by_time, group_rest, idempotent_again, transactions_again, transform_again],
 })

@@ -6,8 +6,8 @@ import threading
 
 try:
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-    from kafka.admin import NewTopic
-    from kafka.errors import TopicAlreadyExistsError
+    from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
+    from kafka.errors import InvalidPartitionsError, TopicAlreadyExistsError
     from kafka.structs import OffsetAndMetadata
 except ImportError:
     sys.exit(77)
@@ -75,6 +75,27 @@ def admin(broker):
         pass
     client.delete_topics(['kp-gone'], timeout_ms=10000)
     until(lambda: 'kp-gone' not in client.list_topics(), 'the topic is gone')
+    client.close()
+
+
+def configs(client, topic):
+    found = client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    return {config[0]: config[1] for config in found[0].resources[0][4]}
+
+
+def alter(broker):
+    """admin describes configurations and adds partitions"""
+    # Its alter_configs reads the answer with the layout of the request (from version 1 on) and fails with any broker that has it.
+    client = create(broker, 'kp-alter', 1)
+    assert configs(client, 'kp-alter')['retention.ms'] == '604800000'
+    client.create_partitions({'kp-alter': NewPartitions(3)}, timeout_ms=10000)
+    assert len(client.describe_topics(['kp-alter'])[0]['partitions']) == 3
+    send(broker, 'kp-alter', 'alter', COUNT, 2)
+    try:
+        client.create_partitions({'kp-alter': NewPartitions(2)}, timeout_ms=10000)
+        raise AssertionError('fewer partitions')
+    except InvalidPartitionsError:
+        pass
     client.close()
 
 
@@ -172,6 +193,6 @@ def by_time(broker):
 
 
 run('kafka-python', {
-    'first': [admin, codecs, by_time, group_half, share],
+    'first': [admin, alter, codecs, by_time, group_half, share],
     'second': [codecs_again, by_time, group_rest],
 })

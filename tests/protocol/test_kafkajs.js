@@ -11,7 +11,7 @@ try {
 } catch (error) {
   process.exit(77);
 }
-const { Kafka, CompressionTypes, CompressionCodecs, logLevel } = kafkajs;
+const { Kafka, CompressionTypes, CompressionCodecs, ConfigResourceTypes, logLevel } = kafkajs;
 
 const COUNT = 200;
 const PARTITIONS = 4;
@@ -123,6 +123,34 @@ const first = {
     });
   },
 
+  async 'admin changes configurations, adds partitions and deletes records'(kafka) {
+    const resource = { type: ConfigResourceTypes.TOPIC, name: 'js-alter' };
+    await withAdmin(kafka, async (admin) => {
+      const config = async (name) => (await admin.describeConfigs({ resources: [resource], includeSynonyms: true }))
+        .resources[0].configEntries.find((c) => c.configName === name);
+      const change = (configEntries) => admin.alterConfigs({ resources: [{ ...resource, configEntries }] });
+      const refused = async (promise, what) => {
+        const error = await promise.then(() => null, (e) => e);
+        check(error && (error.type === what || (error.errors || []).some((e) => e.type === what)), `${what} and not ${error}`);
+      };
+      await admin.createTopics({ topics: [{ topic: 'js-alter', numPartitions: 1 }], waitForLeaders: true });
+      await change([{ name: 'retention.ms', value: '86400000' }]);
+      check((await config('retention.ms')).configValue === '86400000', 'altered');
+      check((await config('retention.bytes')).isDefault || (await config('retention.bytes')).configSource === 5, 'default');
+      await refused(change([{ name: 'retention.ms', value: 'soon' }]), 'INVALID_CONFIG');
+      await admin.createPartitions({ topicPartitions: [{ topic: 'js-alter', count: 3 }] });
+      const { topics: [about] } = await admin.fetchTopicMetadata({ topics: ['js-alter'] });
+      check(about.partitions.length === 3, 'three partitions');
+      await refused(admin.createPartitions({ topicPartitions: [{ topic: 'js-alter', count: 2 }] }), 'INVALID_PARTITIONS');
+      await send(kafka, 'js-alter', 'alter', 0, COUNT, { partition: 2 });
+      await admin.deleteTopicRecords({ topic: 'js-alter', partitions: [{ partition: 2, offset: '50' }] });
+      const low = async () => (await admin.fetchTopicOffsets('js-alter')).find((p) => p.partition === 2).low;
+      check((await low()) === '50', `low ${await low()}`);
+      await admin.deleteTopicRecords({ topic: 'js-alter', partitions: [{ partition: 2, offset: '-1' }] });
+      check((await low()) === String(COUNT), `low ${await low()}`);
+    });
+  },
+
   async 'each codec comes back byte for byte, with key, headers and timestamp'(kafka) {
     for (const [name, compression] of Object.entries(CODECS)) {
       await withAdmin(kafka, (admin) => admin.createTopics({ topics: [{ topic: `js-${name}`, numPartitions: 1 }] }));
@@ -228,6 +256,16 @@ async function committedOnly(kafka, groupId) {
 const second = {
   async 'what was committed and what was aborted is so after the restart'(kafka) {
     await committedOnly(kafka, 'js-after');
+  },
+
+  async 'changes of configuration and partitions, and deleted records, survived the restart'(kafka) {
+    await withAdmin(kafka, async (admin) => {
+      const { resources: [about] } = await admin.describeConfigs({ resources: [{ type: ConfigResourceTypes.TOPIC, name: 'js-alter',
+        configNames: ['retention.ms'] }] });
+      check(about.configEntries[0].configValue === '86400000', 'altered');
+      const places = await admin.fetchTopicOffsets('js-alter');
+      check(places.length === 3 && places.find((p) => p.partition === 2).low === String(COUNT), 'three, and trimmed');
+    });
   },
 
   async 'each codec is still there after the restart'(kafka) {

@@ -1,4 +1,4 @@
-/* What tools ask about groups: DescribeGroups, ListGroups, DeleteGroups. */
+/* What tools ask about groups: DescribeGroups, ListGroups, DeleteGroups, OffsetDelete. */
 #include "door/kafka/kafka_int.h"
 
 #define GROUP_OPERATIONS 328 /* read delete describe */
@@ -120,6 +120,47 @@ void kafka_handle_delete_groups(struct kafka_request *q, void *body)
         out.results.at[i].group_id = in->groups_names.at[i];
         out.results.at[i].error_code =
             rc == ERR_NOT_FOUND ? (int16_t)KE_GROUP_ID_NOT_FOUND : kafka_error_of_group(rc, detail);
+    }
+    kafka_reply(q, &out);
+}
+
+void kafka_handle_offset_delete(struct kafka_request *q, void *body)
+{
+    const struct kafka_offset_delete_request *in = body;
+    struct kafka_offset_delete_response out;
+    enum group_detail detail = GROUP_OK;
+    struct offset_delete *entries;
+    size_t n = 0, at = 0;
+    struct err e;
+
+    wire_init(&kafka_offset_delete_response_wire, &out);
+    for (int32_t i = 0; i < in->topics.n; i++)
+        n += (size_t)in->topics.at[i].partitions.n;
+    entries = arena_array(&q->arena, n, sizeof *entries);
+    for (int32_t i = 0; i < in->topics.n; i++)
+        for (int32_t j = 0; j < in->topics.at[i].partitions.n; j++)
+            entries[at++] = (struct offset_delete){.topic = in->topics.at[i].name,
+                                                   .partition = in->topics.at[i].partitions.at[j].partition_index};
+    enum err_code rc = group_delete_offsets(kafka_broker(q), in->group_id, entries, (int)n, &detail, &e);
+    out.error_code = kafka_error_of_group(rc, detail);
+    if (rc != ERR_NONE) {
+        kafka_reply(q, &out);
+        return;
+    }
+    at = 0;
+    out.topics.n = in->topics.n;
+    out.topics.at = arena_array(&q->arena, (size_t)in->topics.n, sizeof *out.topics.at);
+    for (int32_t i = 0; i < in->topics.n; i++) {
+        struct kafka_offset_delete_response_topic *to = &out.topics.at[i];
+
+        to->name = in->topics.at[i].name;
+        to->partitions.n = in->topics.at[i].partitions.n;
+        to->partitions.at = arena_array(&q->arena, (size_t)to->partitions.n, sizeof *to->partitions.at);
+        for (int32_t j = 0; j < to->partitions.n; j++, at++) {
+            to->partitions.at[j].partition_index = entries[at].partition;
+            to->partitions.at[j].error_code =
+                kafka_error_of_group(entries[at].rc, entries[at].rc == ERR_BUSY ? GROUP_SUBSCRIBED : GROUP_OK);
+        }
     }
     kafka_reply(q, &out);
 }

@@ -195,18 +195,39 @@ int16_t kafka_error_of_group(enum err_code rc, enum group_detail detail);
 /* fenced: what the version of the request calls a producer with an older epoch. */
 int16_t kafka_error_of_txn(enum err_code rc, enum txn_detail detail, int16_t fenced);
 
-/* ---- configs.c ---- */
+/* ---- topic_config.c: a topic's configuration under Kafka's names ---- */
+enum { /* Kafka's ConfigType and ConfigSource */
+       KAFKA_TYPE_BOOLEAN = 1,
+       KAFKA_TYPE_STRING = 2,
+       KAFKA_TYPE_INT = 3,
+       KAFKA_TYPE_LONG = 5,
+       KAFKA_TYPE_DOUBLE = 6,
+       KAFKA_TYPE_LIST = 7,
+       KAFKA_SOURCE_TOPIC = 1,
+       KAFKA_SOURCE_BROKER = 4, /* given when the server was started */
+       KAFKA_SOURCE_DEFAULT = 5,
+};
+/* Synonyms tell where the value comes from: itself first, then what would hold without it. */
 struct kafka_config_view {
     const char *name;
     struct bytes value;
-    int8_t type; /* Kafka's ConfigType */
-    bool is_default;
+    int8_t type, source;
+    struct {
+        const char *name;
+        struct bytes value;
+        int8_t source;
+    } synonyms[3];
+    int n_synonyms;
 };
-#define KAFKA_TOPIC_CONFIGS_MAX 32
-/* What DescribeConfigs and CreateTopics tell of a topic; values are in the arena. */
-int kafka_topic_configs(struct broker *b, const struct topic_config *c, struct arena *a, struct kafka_config_view *out);
-/* Takes one config of a CreateTopics request. KE_INVALID_CONFIG and the reason in *e. */
-int16_t kafka_topic_config_set(struct topic_config *c, struct bytes name, struct bytes value, struct err *e);
+#define KAFKA_CONFIGS_MAX 32
+/* What DescribeConfigs and CreateTopics tell of a topic on which this is set; values are in the arena. */
+int kafka_topic_configs(struct broker *b, const struct topic_config *given, struct arena *a,
+                        struct kafka_config_view *out);
+enum kafka_config_op { KAFKA_CONFIG_SET, KAFKA_CONFIG_DELETE, KAFKA_CONFIG_APPEND, KAFKA_CONFIG_SUBTRACT };
+/* One change to what is set on a topic. KE_INVALID_CONFIG (KE_INVALID_REQUEST: no such op), the reason in *e. */
+int16_t kafka_topic_config_change(struct topic_config *c, int op, struct bytes name, struct bytes value, struct err *e);
+/* Which configuration it is, below 64; -1: none of ours. */
+int kafka_topic_config_index(struct bytes name);
 
 /* ---- the handlers, one file each; body is the decoded request ---- */
 void kafka_handle_api_versions(struct kafka_request *q, void *body); /* api_versions.c */
@@ -223,10 +244,14 @@ void kafka_handle_leave_group(struct kafka_request *q, void *body);
 void kafka_handle_describe_groups(struct kafka_request *q, void *body); /* group_admin.c */
 void kafka_handle_list_groups(struct kafka_request *q, void *body);
 void kafka_handle_delete_groups(struct kafka_request *q, void *body);
+void kafka_handle_offset_delete(struct kafka_request *q, void *body);
 void kafka_handle_offset_commit(struct kafka_request *q, void *body); /* offsets.c */
 void kafka_handle_offset_fetch(struct kafka_request *q, void *body);
 void kafka_handle_create_topics(struct kafka_request *q, void *body); /* topics.c */
 void kafka_handle_delete_topics(struct kafka_request *q, void *body);
+void kafka_handle_create_partitions(struct kafka_request *q, void *body); /* partitions.c */
+void kafka_handle_delete_records(struct kafka_request *q, void *body);
+void kafka_handle_offset_for_leader_epoch(struct kafka_request *q, void *body);
 void kafka_handle_init_producer_id(struct kafka_request *q, void *body); /* producer_id.c */
 void kafka_handle_add_partitions_to_txn(struct kafka_request *q, void *body); /* txn.c */
 void kafka_handle_add_offsets_to_txn(struct kafka_request *q, void *body);
@@ -235,6 +260,8 @@ void kafka_handle_txn_offset_commit(struct kafka_request *q, void *body);
 void kafka_handle_describe_transactions(struct kafka_request *q, void *body); /* txn_admin.c */
 void kafka_handle_list_transactions(struct kafka_request *q, void *body);
 void kafka_handle_describe_configs(struct kafka_request *q, void *body); /* configs.c */
+void kafka_handle_alter_configs(struct kafka_request *q, void *body);    /* alter_configs.c */
+void kafka_handle_incremental_alter_configs(struct kafka_request *q, void *body);
 
 /* The answer to an ApiVersions request of a version that is not served: version 0 with the range of ApiVersions. */
 void kafka_reply_api_versions_unsupported(struct kafka_request *q);

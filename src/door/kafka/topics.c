@@ -65,7 +65,8 @@ static int16_t create(struct kafka_request *q, const topic_in *in, bool validate
         return KE_INVALID_PARTITIONS;
     }
     for (int32_t i = 0; i < in->configs.n && error == KE_NONE; i++)
-        error = kafka_topic_config_set(&config, in->configs.at[i].name, in->configs.at[i].value, e);
+        error =
+            kafka_topic_config_change(&config, KAFKA_CONFIG_SET, in->configs.at[i].name, in->configs.at[i].value, e);
     if (error != KE_NONE) return error;
     rc = validate_only ? topic_create_check(b, in->name, n, e) : topic_create(b, in->name, n, &config, &t, e);
     if (rc == ERR_DENIED) return KE_INVALID_TOPIC;
@@ -73,15 +74,15 @@ static int16_t create(struct kafka_request *q, const topic_in *in, bool validate
     out->num_partitions = n;
     out->replication_factor = 1;
     if (t != NULL) memcpy(out->topic_id, topic_uuid(t), 16);
-    if (t != NULL && kafka_version(q) >= 5) {
-        struct kafka_config_view views[KAFKA_TOPIC_CONFIGS_MAX];
+    if (kafka_version(q) >= 5) {
+        struct kafka_config_view views[KAFKA_CONFIGS_MAX];
 
-        out->configs.n = kafka_topic_configs(b, topic_config(t), &q->arena, views);
+        out->configs.n = kafka_topic_configs(b, &config, &q->arena, views);
         out->configs.at = arena_array(&q->arena, (size_t)out->configs.n, sizeof *out->configs.at);
         for (int32_t i = 0; i < out->configs.n; i++) {
             out->configs.at[i].name = bytes_str(views[i].name);
             out->configs.at[i].value = views[i].value;
-            out->configs.at[i].config_source = views[i].is_default ? 5 : 1;
+            out->configs.at[i].config_source = views[i].source;
         }
     }
     return KE_NONE;

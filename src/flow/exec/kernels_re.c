@@ -228,11 +228,13 @@ void kernel_REGEXP_REPLACE(struct call *k)
         }
         PCRE2_SIZE size = s.len * 2 + to.len + 64;
         uint32_t flags = PCRE2_SUBSTITUTE_GLOBAL | PCRE2_SUBSTITUTE_LITERAL | PCRE2_SUBSTITUTE_OVERFLOW_LENGTH;
-        uint8_t *out = arena_alloc(k->ev->arena, size);
+        uint8_t *out = text_room(k, i, size);
+        if (out == NULL) continue;
         int rc = pcre2_substitute(r->code, s.ptr, s.len, 0, flags, r->match, r->context,
                                   to.ptr ? to.ptr : (const uint8_t *)"", to.len, out, &size);
-        if (rc == PCRE2_ERROR_NOMEMORY && size <= LIMIT_DECOMPRESSED_BYTES_MAX) {
-            out = arena_alloc(k->ev->arena, size);
+        if (rc == PCRE2_ERROR_NOMEMORY) {
+            out = text_room(k, i, size);
+            if (out == NULL) continue;
             rc = pcre2_substitute(r->code, s.ptr, s.len, 0, flags, r->match, r->context,
                                   to.ptr ? to.ptr : (const uint8_t *)"", to.len, out, &size);
         }

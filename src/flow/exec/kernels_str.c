@@ -6,6 +6,7 @@
 
 #define STRING_LEN_MAX                                                                                                 \
     (1u << 20) /* of LPAD, RPAD and REPLACE results: a small row must not ask for gigabytes; more: bad row */
+#define CHUNK_TEXT_BYTES_MAX ((size_t)64 << 20) /* of all that is computed for one chunk; more: bad row */
 
 size_t utf8_length(struct bytes s)
 {
@@ -25,14 +26,20 @@ size_t utf8_offset(struct bytes s, size_t characters)
     return (size_t)(p - s.ptr);
 }
 
-static uint8_t *room(struct call *k, size_t n)
+uint8_t *text_room(struct call *k, int row, size_t n)
 {
+    size_t used = k->ev->arena->used_bytes;
+    if (n > CHUNK_TEXT_BYTES_MAX || used > CHUNK_TEXT_BYTES_MAX - n) {
+        row_fail(k, row, "the texts computed for this row and those read with it take more than 64 MiB");
+        return NULL;
+    }
     return arena_alloc(k->ev->arena, n + 1);
 }
 
-static struct bytes join(struct call *k, struct bytes a, struct bytes b)
+static struct bytes join(struct call *k, int row, struct bytes a, struct bytes b)
 {
-    uint8_t *out = room(k, a.len + b.len);
+    uint8_t *out = text_room(k, row, a.len + b.len);
+    if (out == NULL) return bytes_slice(a, 0, 0);
     if (a.len) memcpy(out, a.ptr, a.len);
     if (b.len) memcpy(out + a.len, b.ptr, b.len);
     return bytes_of(out, a.len + b.len);
@@ -40,7 +47,7 @@ static struct bytes join(struct call *k, struct bytes a, struct bytes b)
 
 void kernel_CONCAT(struct call *k)
 {
-    for_rows(i, k->sel, k->n) k->out->s[i] = join(k, ARG_S(k, 0, i), ARG_S(k, 1, i));
+    for_rows(i, k->sel, k->n) k->out->s[i] = join(k, i, ARG_S(k, 0, i), ARG_S(k, 1, i));
 }
 
 void kernel_CONCAT_N(struct call *k)
@@ -50,8 +57,9 @@ void kernel_CONCAT_N(struct call *k)
         size_t len = 0, at = 0;
         for (int a = 0; a < k->n_args; a++)
             len += ARG_S(k, a, i).len;
-        uint8_t *out = room(k, len);
-        for (int a = 0; a < k->n_args; a++) {
+        uint8_t *out = text_room(k, i, len);
+        if (out == NULL) len = 0;
+        for (int a = 0; a < k->n_args && out; a++) {
             struct bytes s = ARG_S(k, a, i);
             if (s.len) memcpy(out + at, s.ptr, s.len);
             at += s.len;
@@ -62,9 +70,10 @@ void kernel_CONCAT_N(struct call *k)
 
 /* ---- case ---- */
 
-static struct bytes change_case_unicode(struct call *k, struct bytes s, bool upper)
+static struct bytes change_case_unicode(struct call *k, int row, struct bytes s, bool upper)
 {
-    uint8_t *out = room(k, s.len * 4);
+    uint8_t *out = text_room(k, row, s.len * 4);
+    if (out == NULL) return s;
     const uint8_t *p = s.ptr, *end = s.ptr + s.len;
     size_t n = 0;
     while (p < end) {
@@ -80,25 +89,26 @@ static struct bytes change_case_unicode(struct call *k, struct bytes s, bool upp
     return bytes_of(out, n);
 }
 
-static struct bytes change_case(struct call *k, struct bytes s, bool upper)
+static struct bytes change_case(struct call *k, int row, struct bytes s, bool upper)
 {
-    uint8_t *out = room(k, s.len), high = 0;
+    uint8_t *out = text_room(k, row, s.len), high = 0;
+    if (out == NULL) return s;
     uint8_t first = upper ? 'a' : 'A';
     for (size_t i = 0; i < s.len; i++) {
         uint8_t c = s.ptr[i];
         high |= c;
         out[i] = c ^ (uint8_t)(((uint8_t)(c - first) < 26) << 5);
     }
-    return high & 0x80 ? change_case_unicode(k, s, upper) : bytes_of(out, s.len);
+    return high & 0x80 ? change_case_unicode(k, row, s, upper) : bytes_of(out, s.len);
 }
 
 void kernel_UPPER(struct call *k)
 {
-    for_rows(i, k->sel, k->n) k->out->s[i] = change_case(k, ARG_S(k, 0, i), true);
+    for_rows(i, k->sel, k->n) k->out->s[i] = change_case(k, i, ARG_S(k, 0, i), true);
 }
 void kernel_LOWER(struct call *k)
 {
-    for_rows(i, k->sel, k->n) k->out->s[i] = change_case(k, ARG_S(k, 0, i), false);
+    for_rows(i, k->sel, k->n) k->out->s[i] = change_case(k, i, ARG_S(k, 0, i), false);
 }
 
 void kernel_CHAR_LENGTH(struct call *k)
@@ -191,7 +201,8 @@ static struct bytes replace(struct call *k, int row, struct bytes s, struct byte
         row_fail(k, row, "the result of REPLACE is longer than 1 MiB");
         return s;
     }
-    uint8_t *out = room(k, len);
+    uint8_t *out = text_room(k, row, len);
+    if (out == NULL) return s;
     for (rest = s; (hit = find(rest, from)) != NULL;) {
         size_t before = (size_t)(hit - rest.ptr);
         memcpy(out + at, rest.ptr, before);
@@ -237,7 +248,9 @@ static void pad(struct call *k, bool left)
         }
         size_t missing = (size_t)(want - have), per = utf8_length(fill), whole = missing / per;
         size_t part = utf8_offset(fill, missing % per), len = whole * fill.len + part;
-        uint8_t *out = room(k, s.len + len), *w = left ? out : out + s.len;
+        uint8_t *out = text_room(k, i, s.len + len);
+        if (out == NULL) continue;
+        uint8_t *w = left ? out : out + s.len;
         for (size_t c = 0; c < whole; c++, w += fill.len)
             memcpy(w, fill.ptr, fill.len);
         memcpy(w, fill.ptr, part);
@@ -259,7 +272,9 @@ void kernel_REVERSE(struct call *k)
     for_rows(i, k->sel, k->n)
     {
         struct bytes s = ARG_S(k, 0, i);
-        uint8_t *out = room(k, s.len), *w = out + s.len;
+        uint8_t *out = text_room(k, i, s.len);
+        if (out == NULL) continue;
+        uint8_t *w = out + s.len;
         const uint8_t *p = s.ptr, *end = s.ptr + s.len;
         while (p < end) {
             const uint8_t *next = utf8_step(p, end);

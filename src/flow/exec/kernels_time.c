@@ -192,7 +192,8 @@ static size_t format_letters(char *out, char letter, size_t count, const struct 
 
 static bool date_format(struct call *k, int row, int64_t us, struct bytes format)
 {
-    char *out = arena_alloc(k->ev->arena, format.len * 10 + 1);
+    char *out = (char *)text_room(k, row, format.len * 10);
+    if (out == NULL) return true; /* the row is bad already */
     size_t n = 0;
     struct civil c;
     civil_from_us(&c, us);
