@@ -111,7 +111,8 @@ static void test_configs__only_what_is_honoured(void **state)
     assert_int_equal(incremental(1, 0, "compression.type", "zstd"), KE_INVALID_CONFIG);
     assert_true(
         bytes_equal_str(last_message, "compression.type: \"zstd\" is not possible here, it is always producer"));
-    assert_int_equal(incremental(1, 0, "min.insync.replicas", "2"), KE_INVALID_CONFIG);
+    assert_int_equal(incremental(1, 0, "min.insync.replicas", "2"), KE_NONE); /* and is 1 */
+    assert_int_equal(incremental(1, 0, "min.insync.replicas", "0"), KE_INVALID_CONFIG);
     assert_int_equal(incremental(1, 0, "flush.ms", "9223372036854775807"), 0);
     assert_int_equal(incremental(1, 0, "retention.sm", "1"), KE_INVALID_CONFIG);
     assert_true(

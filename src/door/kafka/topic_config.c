@@ -40,7 +40,7 @@ static const struct definition {
     {"message.timestamp.before.max.ms", "log.message.timestamp.before.max.ms", FOREVER, KAFKA_TYPE_LONG, KEY_FIXED, 0,
      0},
     {"message.timestamp.type", "log.message.timestamp.type", "CreateTime", KAFKA_TYPE_STRING, KEY_STAMP, 0, 0},
-    {"min.insync.replicas", "min.insync.replicas", "1", KAFKA_TYPE_INT, KEY_FIXED, 0, 0},
+    {"min.insync.replicas", "min.insync.replicas", "1", KAFKA_TYPE_INT, KEY_FIXED, 1, INT32_MAX},
     {"retention.bytes", "log.retention.bytes", "-1", KAFKA_TYPE_LONG, KEY_BYTES, -1, INT64_MAX},
     {"retention.ms", "log.retention.ms", "604800000", KAFKA_TYPE_LONG, KEY_MS, -1, INT64_MAX},
     {"segment.bytes", "log.segment.bytes", "268435456", KAFKA_TYPE_INT, KEY_SEGMENT_BYTES, LIMIT_SEGMENT_BYTES_MIN,
@@ -230,6 +230,8 @@ static int16_t set(struct topic_config *c, const struct definition *d, struct by
     switch (d->key) {
     case KEY_FIXED:
         if (bytes_equal_str(value, d->builtin)) return KE_NONE;
+        /* Programs that hard-code three replicas hard-code this beside it; both are taken as 1. */
+        if (d->max > 0 && text_parse_i64(value, &v) && v >= d->min && v <= d->max) return KE_NONE;
         (void)err_set(e, ERR_INVALID, "%s: \"%.*s\" is not possible here, it is always %s", d->name, BYTES_ARG(value),
                       d->builtin);
         return KE_INVALID_CONFIG;
