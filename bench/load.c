@@ -2,8 +2,9 @@
  * once.
  *
  *   load produce host=H port=P topic=T [partitions=1] [connections=1] [inflight=5] [batch=100] [bytes=100]
- * [records=1000000] load fetch   host=H port=P topic=T records=N load sync    dir=D [count=500] [bytes=200] what one
- * append with fdatasync takes on this disk
+ *                [records=1000000]
+ *   load fetch   host=H port=P topic=T records=N
+ *   load sync    dir=D [count=500] [bytes=200]      what one append with fdatasync takes on this disk
  *
  * Prints one JSON object. Each connection is a thread and writes to one partition. Latency is that of a request, sent
  * to answered. Produce v7 and Fetch v4 are the newest without tagged fields; minimal_broker.c understands exactly

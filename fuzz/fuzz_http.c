@@ -4,11 +4,11 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct bytes     in = bytes_of(data, size);
+    struct bytes in = bytes_of(data, size);
     struct http_head h;
-    struct buf       b;
-    bool             done;
-    int              n = http_parse_head(in, &h);
+    struct buf b;
+    bool done;
+    int n = http_parse_head(in, &h);
     buf_init(&b, 4096);
     if (n > 0) {
         (void)http_decode_path(h.path, &b);

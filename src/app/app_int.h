@@ -14,7 +14,8 @@ struct bound {
 bool consume_parse_range(const char *text, int64_t now_ms, struct bound *from, struct bound *to);
 
 /* ---- cli.c ---- */
-/* Lines of an INI file in memory, against the options of the command that `serve` is: 0, or the number of the first bad line and why. */
+/* Lines of an INI file in memory, against the options of the command that `serve` is: 0, or the number of the first bad
+ * line and why. */
 int cli_check_ini(const char *text, char *why, size_t why_cap);
 
 #endif

@@ -2,7 +2,8 @@
  *
  *   weir [global options] COMMAND [SUBCOMMAND] [options] [arguments]
  *
- * Options may stand anywhere after the command; "--" ends them. --opt=value and --opt value are the same, -oVALUE and -o VALUE too. */
+ * Options may stand anywhere after the command; "--" ends them. --opt=value and --opt value are the same, -oVALUE and
+ * -o VALUE too. */
 #include "app/app_int.h"
 
 #include <ini.h>

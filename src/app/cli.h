@@ -1,6 +1,7 @@
-/* cli.h: the frame of the command line: one table says each command's options, help and examples; flags, environment and INI file
- * mean the same. A value comes from, in this order: the flag --data X, the environment WEIR_DATA=X, the INI line `data = X` of the file
- * named by --config or WEIR_CONFIG, the default. Unknown flags and keys are errors with the nearest known name. Main thread only. */
+/* cli.h: the frame of the command line: one table says each command's options, help and examples; flags, environment
+ * and INI file mean the same. A value comes from, in this order: the flag --data X, the environment WEIR_DATA=X, the
+ * INI line `data = X` of the file named by --config or WEIR_CONFIG, the default. Unknown flags and keys are errors with
+ * the nearest known name. Main thread only. */
 #ifndef WEIR_APP_CLI_H
 #define WEIR_APP_CLI_H
 
@@ -56,7 +57,8 @@ int64_t cli_get_duration_ms(struct cli *c, const char *option); /* "7d"; "none" 
 /* "HOST:PORT" (host may be [v6]); "off": *on = false. */
 void cli_get_address(struct cli *c, const char *option, struct net_address *out, bool *on);
 
-/* Reports an error (text or, with --json, {"error":{..}} on standard error) and returns the exit code that fits its class. */
+/* Reports an error (text or, with --json, {"error":{..}} on standard error) and returns the exit code that fits its
+ * class. */
 int cli_fail(struct cli *c, const struct err *e);
 int cli_usage_error(struct cli *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

@@ -1,5 +1,5 @@
-/* Proves: what the INI file takes and refuses, the grammar of ranges and times, and that the table of commands is sound: what the end to
- * end test of the program (tests/cli) cannot reach cheaply. */
+/* Proves: what the INI file takes and refuses, the grammar of ranges and times, and that the table of commands is
+ * sound: what the end to end test of the program (tests/cli) cannot reach cheaply. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

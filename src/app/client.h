@@ -1,5 +1,5 @@
-/* client.h: what topic, produce, consume and group share: a Kafka client to the server of --broker, or to a server of our own in this
- * process over the directory of --data (loopback, a port the system picks, gone with the command). */
+/* client.h: what topic, produce, consume and group share: a Kafka client to the server of --broker, or to a server of
+ * our own in this process over the directory of --data (loopback, a port the system picks, gone with the command). */
 #ifndef WEIR_APP_CLIENT_H
 #define WEIR_APP_CLIENT_H
 
@@ -24,7 +24,8 @@ struct client {
 MUST_USE enum err_code client_open(struct client *c, struct cli *cli, struct err *e);
 void client_close(struct client *c);
 
-/* A time as users write it: ms since 1970, an ISO date or date-time (UTC), or an age like -10m. False: none of these. */
+/* A time as users write it: ms since 1970, an ISO date or date-time (UTC), or an age like -10m. False: none of these.
+ * */
 bool client_parse_time(struct bytes text, int64_t now_ms, int64_t *ms);
 /* "name: value" pairs of one JSON object: prints {"a":..} a member at a time. */
 void json_member(struct buf *out, const char *name, struct bytes value); /* adds the comma; null stays null */

@@ -1,7 +1,7 @@
 /* cmd_serve.c: `weir serve` and `weir dev`.
  *
- * The ready line of serve is a fixed point that scripts rely on: "ready kafka=HOST:PORT http=HOST:PORT" on standard output, doors that
- * are off left out. */
+ * The ready line of serve is a fixed point that scripts rely on: "ready kafka=HOST:PORT http=HOST:PORT" on standard
+ * output, doors that are off left out. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

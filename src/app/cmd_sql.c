@@ -1,8 +1,8 @@
 /* cmd_sql.c: weir sql: a shell, -e TEXT or -f FILE, against a server (HTTP) or over a data directory opened here.
  *
- * Both backends speak in the same four events (columns, row, message, error); sql_print.c turns them into a table or JSON lines. Over a
- * directory nobody else can write, so every query ends at the end of its input, and flows created here are run until they have caught
- * up before the program ends. */
+ * Both backends speak in the same four events (columns, row, message, error); sql_print.c turns them into a table or
+ * JSON lines. Over a directory nobody else can write, so every query ends at the end of its input, and flows created
+ * here are run until they have caught up before the program ends. */
 #include <histedit.h>
 #include <jansson.h>
 #include <stdio.h>

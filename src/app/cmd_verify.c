@@ -1,5 +1,5 @@
-/* cmd_verify.c: weir verify: reads a whole data directory and says what is wrong with it. Changes nothing; takes the directory's lock
- * so that no server writes meanwhile. */
+/* cmd_verify.c: weir verify: reads a whole data directory and says what is wrong with it. Changes nothing; takes the
+ * directory's lock so that no server writes meanwhile. */
 #include <stdio.h>
 #include <string.h>
 

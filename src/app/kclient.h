@@ -1,11 +1,12 @@
-/* kclient.h: a small blocking Kafka client for the command line: topics, produce, fetch, offsets, groups. It speaks the protocol of
- * any Kafka-compatible broker (one or many nodes) with the codec that door/kafka generates.
+/* kclient.h: a small blocking Kafka client for the command line: topics, produce, fetch, offsets, groups. It speaks the
+ * protocol of any Kafka-compatible broker (one or many nodes) with the codec that door/kafka generates.
  *
- * Thread: one at a time; each call blocks until its answer, its timeout (options.timeout_ms unless said) or kclient_interrupt. The
- * client owns its event loop, so nothing runs between calls: a group member must poll more often than its session timeout.
- * Results that need memory go to the arena of the caller. Errors: ERR_TIMEOUT, ERR_CLOSED (connection lost, broker away), ERR_CANCELLED
- * (interrupted), ERR_UNSUPPORTED (the broker is too old or too new), else the broker's answer translated; the text names what was
- * tried and Kafka's own name of the error. Retriable answers (leader moving, coordinator loading) are retried inside the timeout. */
+ * Thread: one at a time; each call blocks until its answer, its timeout (options.timeout_ms unless said) or
+ * kclient_interrupt. The client owns its event loop, so nothing runs between calls: a group member must poll more often
+ * than its session timeout. Results that need memory go to the arena of the caller. Errors: ERR_TIMEOUT, ERR_CLOSED
+ * (connection lost, broker away), ERR_CANCELLED (interrupted), ERR_UNSUPPORTED (the broker is too old or too new), else
+ * the broker's answer translated; the text names what was tried and Kafka's own name of the error. Retriable answers
+ * (leader moving, coordinator loading) are retried inside the timeout. */
 #ifndef WEIR_APP_KCLIENT_H
 #define WEIR_APP_KCLIENT_H
 
@@ -22,7 +23,8 @@ struct kclient_options {
 /* Connects to the first bootstrap server that answers ApiVersions. */
 MUST_USE enum err_code kclient_open(struct kclient **out, const struct kclient_options *o, struct err *e);
 void kclient_close(struct kclient *k); /* NULL is harmless */
-/* Any thread, also a signal handler: the running call and all further ones give ERR_CANCELLED, except close, leave and one flush. */
+/* Any thread, also a signal handler: the running call and all further ones give ERR_CANCELLED, except close, leave and
+ * one flush. */
 void kclient_interrupt(struct kclient *k);
 
 /* ---- cluster and topics ---- */
@@ -60,7 +62,8 @@ struct kclient_config {
     struct bytes name, value; /* value null: not set or sensitive */
     bool is_default, is_read_only;
 };
-/* n_partitions, replication -1: the broker's default. Only name and value of configs are used. ERR_EXISTS, ERR_INVALID. */
+/* n_partitions, replication -1: the broker's default. Only name and value of configs are used. ERR_EXISTS, ERR_INVALID.
+ * */
 MUST_USE enum err_code kclient_topic_create(struct kclient *k, struct bytes name, int32_t n_partitions,
                                             int16_t replication, const struct kclient_config *configs, int n_configs,
                                             struct err *e);
@@ -101,8 +104,9 @@ struct kclient_producer_options {
 };
 MUST_USE enum err_code kclient_producer_open(struct kclient_producer **out, struct kclient *k,
                                              const struct kclient_producer_options *o, struct err *e);
-/* Copies the record into the open batch of its partition. partition -1: by murmur2 of the key as the Java client; without a key one
- * partition per batch, in turn. timestamp_ms -1: now. May send and wait. An error is final for this producer. */
+/* Copies the record into the open batch of its partition. partition -1: by murmur2 of the key as the Java client;
+ * without a key one partition per batch, in turn. timestamp_ms -1: now. May send and wait. An error is final for this
+ * producer. */
 MUST_USE enum err_code kclient_produce(struct kclient_producer *p, struct bytes topic, int32_t partition,
                                        int64_t timestamp_ms, struct bytes key, struct bytes value,
                                        const struct record_header *headers, int32_t n_headers, struct err *e);
@@ -122,8 +126,8 @@ struct kclient_cursor {
 };
 /* false: stop here; the cursor is then behind this record. Everything is borrowed for the call. */
 typedef bool (*kclient_record_fn)(void *arg, struct bytes topic, int32_t partition, const struct record *r);
-/* One round over all cursors: returns when something came or after max_wait_ms. *n_records may be NULL. A problem of one partition is
- * in its cursor's rc and does not fail the call. */
+/* One round over all cursors: returns when something came or after max_wait_ms. *n_records may be NULL. A problem of
+ * one partition is in its cursor's rc and does not fail the call. */
 MUST_USE enum err_code kclient_fetch(struct kclient *k, struct kclient_cursor *cursors, int n, int32_t max_wait_ms,
                                      kclient_record_fn fn, void *arg, uint64_t *n_records, struct err *e);
 
@@ -139,11 +143,12 @@ struct kclient_member_options {
 /* Nothing is sent yet: the first poll joins. Topics are copied. */
 MUST_USE enum err_code kclient_member_open(struct kclient_member **out, struct kclient *k,
                                            const struct kclient_member_options *o, struct err *e);
-/* Joins and rejoins, heartbeats, fetches once (at most max_wait_ms), delivers. Positions are committed by kclient_member_commit, and
- * before partitions are given up in a rebalance (at least once). */
+/* Joins and rejoins, heartbeats, fetches once (at most max_wait_ms), delivers. Positions are committed by
+ * kclient_member_commit, and before partitions are given up in a rebalance (at least once). */
 MUST_USE enum err_code kclient_member_poll(struct kclient_member *m, int32_t max_wait_ms, kclient_record_fn fn,
                                            void *arg, uint64_t *n_records, struct err *e);
-/* Everything delivered so far. ERR_REBALANCE, ERR_MEMBER, ERR_GENERATION: lost the partitions meanwhile; the next poll rejoins. */
+/* Everything delivered so far. ERR_REBALANCE, ERR_MEMBER, ERR_GENERATION: lost the partitions meanwhile; the next poll
+ * rejoins. */
 MUST_USE enum err_code kclient_member_commit(struct kclient_member *m, struct err *e);
 /* The current assignment with positions; borrowed until the next poll. */
 const struct kclient_cursor *kclient_member_assignment(const struct kclient_member *m, int *n);
@@ -184,7 +189,8 @@ struct kclient_group_offset {
 /* All committed offsets, sorted by topic and partition. */
 MUST_USE enum err_code kclient_group_offsets(struct kclient *k, struct bytes group_id, struct arena *a,
                                              struct kclient_group_offset **out, int *n, struct err *e);
-/* Commits from outside (`group reset`); refused with ERR_MEMBER while the group has members. rc of each entry is set. */
+/* Commits from outside (`group reset`); refused with ERR_MEMBER while the group has members. rc of each entry is set.
+ * */
 MUST_USE enum err_code kclient_group_set_offsets(struct kclient *k, struct bytes group_id,
                                                  struct kclient_group_offset *offsets, int n, struct err *e);
 MUST_USE enum err_code kclient_group_delete(struct kclient *k, struct bytes group_id, struct err *e);

@@ -4,8 +4,8 @@
  *              ▲                │ leader: assigns                                │
  *              └────────────────┴──── rebalance, lost generation ◀──────────────┘
  *
- * Nothing runs between polls; a heartbeat is sent when the last one is a second old, so that a rebalance is noticed soon. Before it
- * rejoins a member commits what it has delivered, so that who gets its partitions goes on there. */
+ * Nothing runs between polls; a heartbeat is sent when the last one is a second old, so that a rebalance is noticed
+ * soon. Before it rejoins a member commits what it has delivered, so that who gets its partitions goes on there. */
 #include <stdlib.h>
 
 #include "app/kclient_int.h"

@@ -6,7 +6,8 @@
  *                                                   └ the rest again, in order, with the same sequence numbers
  *
  * P1  Batches of a partition are numbered when they are closed and never renumbered, so that the broker recognises a
- * repeat. P2  After a failure nothing new is sent before everything older is acknowledged: order is kept. */
+ *     repeat.
+ * P2  After a failure nothing new is sent before everything older is acknowledged: order is kept. */
 #include <stdlib.h>
 
 #include "app/kclient_int.h"

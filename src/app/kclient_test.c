@@ -1,6 +1,6 @@
-/* The Kafka client against a door on a real socket: a broker with its loop runs in a thread, the client in the test's. What it
- * proves: each function of kclient.h does what its comment says, errors included. Many brokers and other brokers are out of
- * reach here; retries after a lost broker are shown by the crash tests of the program. */
+/* The Kafka client against a door on a real socket: a broker with its loop runs in a thread, the client in the test's.
+ * What it proves: each function of kclient.h does what its comment says, errors included. Many brokers and other
+ * brokers are out of reach here; retries after a lost broker are shown by the crash tests of the program. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,11 +1,13 @@
 /* lib.c: the embedded library: broker, port and engine in the caller's thread, without sockets and without threads.
  *
- * The loop is the single-threaded one of sys/sim.h: jobs (fdatasync) run inline, and its time is moved by us: to the real time at
- * every call, or only by weir_clock_advance with a manual clock. Storage is os_fs, or that world's memory for ":memory:". So a test
- * with a manual clock is deterministic, and a program that embeds Weir gets no thread it did not start.
+ * The loop is the single-threaded one of sys/sim.h: jobs (fdatasync) run inline, and its time is moved by us: to the
+ * real time at every call, or only by weir_clock_advance with a manual clock. Storage is os_fs, or that world's memory
+ * for ":memory:". So a test with a manual clock is deterministic, and a program that embeds Weir gets no thread it did
+ * not start.
  *
  * L1  An append returns after its records are durable: the loop is pumped until the broker says so.
- * L2  A subscription commits its position after the callbacks of a weir_run, never before: a crash delivers again, never skips. */
+ * L2  A subscription commits its position after the callbacks of a weir_run, never before: a crash delivers again,
+ *     never skips. */
 #include "app/lib_int.h"
 
 #include <stdio.h>
@@ -472,8 +474,9 @@ static enum err_code commit_all(weir *w, struct err *e)
     return rc;
 }
 
-/* Nothing moves at this instant, but something is under way: a commit that is due in a moment, a sync that takes its time. Lets the
- * loop's time run to it, *ahead_ns in all since something last moved. False: what is left is further away than RUN_AHEAD_NS. */
+/* Nothing moves at this instant, but something is under way: a commit that is due in a moment, a sync that takes its
+ * time. Lets the loop's time run to it, *ahead_ns in all since something last moved. False: what is left is further
+ * away than RUN_AHEAD_NS. */
 static bool run_ahead(weir *w, uint64_t deadline, uint64_t *ahead_ns)
 {
     uint64_t now = w->sys.loop->now_ns(w->sys.loop), step = RUN_AHEAD_STEP_NS;

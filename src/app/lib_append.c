@@ -1,5 +1,5 @@
-/* lib_append.c: appending through the embedded library: events become batches, one per partition and flush, one wait for all (L1 of
- * lib.c). */
+/* lib_append.c: appending through the embedded library: events become batches, one per partition and flush, one wait
+ * for all (L1 of lib.c). */
 #include "app/lib_int.h"
 
 #include <stdlib.h>

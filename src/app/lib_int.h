@@ -1,4 +1,5 @@
-/* lib_int.h: the embedded library from inside: its state, shared by lib*.c, and what the command line needs beyond weir.h. */
+/* lib_int.h: the embedded library from inside: its state, shared by lib*.c, and what the command line needs beyond
+ * weir.h. */
 #ifndef WEIR_APP_LIB_INT_H
 #define WEIR_APP_LIB_INT_H
 
@@ -52,8 +53,8 @@ struct weir {
     char message[600];
 };
 
-/* Runs a script with a sink of the caller's. Returns when sink->done was called; false: the script waits for what cannot happen here
- * and was cancelled (weir_errmsg says so; done was not called). */
+/* Runs a script with a sink of the caller's. Returns when sink->done was called; false: the script waits for what
+ * cannot happen here and was cancelled (weir_errmsg says so; done was not called). */
 bool weir_run_script(weir *w, struct bytes text, struct sql_sink *sink);
 
 /* ---- lib.c ---- */

@@ -1,4 +1,5 @@
-/* Proves: everything weir.h promises, on ":memory:" with a manual clock (deterministic) and on a directory (reopen, two opens). */
+/* Proves: everything weir.h promises, on ":memory:" with a manual clock (deterministic) and on a directory (reopen, two
+ * opens). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -3,8 +3,8 @@
  *   create: loop, net, broker (recovers), SQL worker, Kafka door, HTTP door ──▶ ready
  *   stop:   doors close (nothing new comes in) ──▶ SQL worker ends ──▶ broker syncs and checkpoints ──▶ loop ends
  *
- * The order of stopping matters: the worker calls into the shard's loop while it ends, so the loop runs until the worker is gone; the
- * broker goes last because everything stands on it. */
+ * The order of stopping matters: the worker calls into the shard's loop while it ends, so the loop runs until the
+ * worker is gone; the broker goes last because everything stands on it. */
 #include "app/server.h"
 
 #include <stdlib.h>

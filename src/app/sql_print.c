@@ -210,7 +210,8 @@ static void event_row(struct sql_print *p, json_t *row)
     flush_line(p);
 }
 
-/* The row inside {"row":...,"change":1}, byte for byte: numbers keep their spelling. False: this is no row, or an old image. */
+/* The row inside {"row":...,"change":1}, byte for byte: numbers keep their spelling. False: this is no row, or an old
+ * image. */
 static bool row_text(struct bytes line, struct bytes *row, bool *old_image)
 {
     static const char head[] = "{\"row\":", tail[] = ",\"change\":1}", old[] = ",\"change\":-1}";

@@ -1,5 +1,5 @@
-/* sql_print.h: shows the events of a SQL script: a table with fixed column widths (rows appear as they come, so widths cannot wait for
- * the last), or one JSON object a row. Errors go to standard error. */
+/* sql_print.h: shows the events of a SQL script: a table with fixed column widths (rows appear as they come, so widths
+ * cannot wait for the last), or one JSON object a row. Errors go to standard error. */
 #ifndef WEIR_APP_SQL_PRINT_H
 #define WEIR_APP_SQL_PRINT_H
 

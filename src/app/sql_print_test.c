@@ -1,5 +1,6 @@
-/* Proves: events of a server become the table or the JSON lines that a user sees, byte for byte; cells do not break lines; errors show
- * their caret as text and their place as JSON. Method: standard output and error are redirected to files for each case. */
+/* Proves: events of a server become the table or the JSON lines that a user sees, byte for byte; cells do not break
+ * lines; errors show their caret as text and their place as JSON. Method: standard output and error are redirected to
+ * files for each case. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

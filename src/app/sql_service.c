@@ -8,8 +8,8 @@
  *   cancel  ──post cancel───────────────────▶ engine_script_cancel ──post release──▶ freed on the shard
  *
  * S1  A request is freed on the shard, after the worker has said its last word about it (`released`).
- * S2  `filling` is the only thing both threads touch; request->lock protects it and the two flags beside it. A message per row would
- *     cost an allocation and a wake-up for each; the lock is held for a memcpy.
+ * S2  `filling` is the only thing both threads touch; request->lock protects it and the two flags beside it. A message
+ *     per row would cost an allocation and a wake-up for each; the lock is held for a memcpy.
  * S3  The worker stops producing (is_full) when REQUEST_BYTES_MAX wait; the shard resumes it after draining. */
 #include "app/sql_service.h"
 

@@ -1,5 +1,5 @@
-/* sql_service.h: runs the SQL engine on a thread of its own, so that a heavy query never delays an ack, and hands results to the
- * shard as text. Thread: the shard, for every call here and every callback. */
+/* sql_service.h: runs the SQL engine on a thread of its own, so that a heavy query never delays an ack, and hands
+ * results to the shard as text. Thread: the shard, for every call here and every callback. */
 #ifndef WEIR_APP_SQL_SERVICE_H
 #define WEIR_APP_SQL_SERVICE_H
 

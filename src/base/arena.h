@@ -1,6 +1,6 @@
-/* arena.h: memory with one common end of life. Allocation is a pointer bump; arena_reset() takes everything back and keeps
- * the blocks (those above 1 MiB are freed), so that a steady request path calls no malloc. Not thread-safe: one owner.
- * Out of memory is a check failure for small control-plane allocations by design: limits are enforced before. */
+/* arena.h: memory with one common end of life. Allocation is a pointer bump; arena_reset() takes everything back and
+ * keeps the blocks (those above 1 MiB are freed), so that a steady request path calls no malloc. Not thread-safe: one
+ * owner. Out of memory is a check failure for small control-plane allocations by design: limits are enforced before. */
 #ifndef WEIR_BASE_ARENA_H
 #define WEIR_BASE_ARENA_H
 
@@ -9,11 +9,11 @@
 
 struct arena_block;
 struct arena {
-    struct arena_block *blocks;     /* newest first */
-    struct arena_block *spare;      /* kept by reset */
-    uint8_t            *at, *end;   /* free room of the newest block */
-    size_t              block_size; /* size of an ordinary block; larger requests get a block of their own */
-    size_t              used_bytes; /* handed out since the last reset */
+    struct arena_block *blocks; /* newest first */
+    struct arena_block *spare;  /* kept by reset */
+    uint8_t *at, *end;          /* free room of the newest block */
+    size_t block_size;          /* size of an ordinary block; larger requests get a block of their own */
+    size_t used_bytes;          /* handed out since the last reset */
 };
 
 void arena_init(struct arena *a, size_t block_size); /* no allocation until first use; 0 takes 16 KiB */
@@ -26,8 +26,8 @@ void *arena_alloc_zero(struct arena *a, size_t size);
 void *arena_array(struct arena *a, size_t n, size_t size);
 /* Copies; null stays null. The copy is followed by a NUL byte that is not counted. */
 struct bytes arena_copy(struct arena *a, struct bytes b);
-char        *arena_strdup(struct arena *a, const char *s);
-char        *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
+char *arena_strdup(struct arena *a, const char *s);
+char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #define arena_new(a, type) ((type *)arena_alloc_zero((a), sizeof(type)))
 

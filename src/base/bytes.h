@@ -9,13 +9,16 @@
 
 struct bytes {
     const uint8_t *ptr; /* NULL means absent (a Kafka null); an empty value has a non-NULL ptr */
-    size_t         len;
+    size_t len;
 };
 
 #define BYTES_NULL ((struct bytes){NULL, 0})
 #define BYTES_LIT(s) ((struct bytes){(const uint8_t *)("" s), sizeof(s) - 1})
 /* The same as an initializer of static data, where ISO C wants no compound literal. */
-#define BYTES_INIT(s) {(const uint8_t *)("" s), sizeof(s) - 1}
+#define BYTES_INIT(s)                                                                                                  \
+    {                                                                                                                  \
+        (const uint8_t *)("" s), sizeof(s) - 1                                                                         \
+    }
 /* For printf("%.*s", BYTES_ARG(b)). */
 #define BYTES_ARG(b) (int)(b).len, (const char *)((b).ptr ? (b).ptr : (const uint8_t *)"")
 
@@ -46,7 +49,7 @@ static inline bool bytes_equal_str(struct bytes a, const char *s)
 static inline int bytes_compare(struct bytes a, struct bytes b)
 {
     size_t n = a.len < b.len ? a.len : b.len;
-    int    c = n ? memcmp(a.ptr, b.ptr, n) : 0;
+    int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
     return c ? c : (a.len > b.len) - (a.len < b.len);
 }
 static inline struct bytes bytes_slice(struct bytes b, size_t from, size_t len)

@@ -1,5 +1,5 @@
-/* crc32c.h: CRC-32C (Castagnoli), as in Kafka record batches. SSE4.2 (three streams folded, for all but short input) where
- * the processor has it, table elsewhere; chosen once at first use. Any thread. */
+/* crc32c.h: CRC-32C (Castagnoli), as in Kafka record batches. SSE4.2 (three streams folded, for all but short input)
+ * where the processor has it, table elsewhere; chosen once at first use. Any thread. */
 #ifndef WEIR_BASE_CRC32C_H
 #define WEIR_BASE_CRC32C_H
 

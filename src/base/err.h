@@ -15,14 +15,14 @@
 
 enum err_code {
     ERR_NONE = 0,
-    ERR_INVALID,     /* the caller's argument or a user's input is wrong */
-    ERR_PROTOCOL,    /* malformed bytes from a peer */
-    ERR_CORRUPT,     /* bytes on disk are not what was written */
+    ERR_INVALID,  /* the caller's argument or a user's input is wrong */
+    ERR_PROTOCOL, /* malformed bytes from a peer */
+    ERR_CORRUPT,  /* bytes on disk are not what was written */
     ERR_NOT_FOUND,
     ERR_EXISTS,
-    ERR_FULL,        /* a bounded thing is full: try later or roll */
-    ERR_NO_SPACE,    /* the disk is full; resumes by itself when space returns */
-    ERR_IO,          /* the operating system failed a read, write or sync; errno in os_errno */
+    ERR_FULL,     /* a bounded thing is full: try later or roll */
+    ERR_NO_SPACE, /* the disk is full; resumes by itself when space returns */
+    ERR_IO,       /* the operating system failed a read, write or sync; errno in os_errno */
     ERR_MEMORY,
     ERR_LIMIT,       /* a named limit would be exceeded */
     ERR_TOO_LARGE,   /* one message or batch above its limit */
@@ -32,26 +32,26 @@ enum err_code {
     ERR_CLOSED,      /* the thing is closed or shutting down */
     ERR_TIMEOUT,
     ERR_CANCELLED,
-    ERR_RANGE,       /* offset outside of what is stored */
-    ERR_SEQUENCE,    /* out of order sequence of an idempotent producer */
-    ERR_DUPLICATE,   /* already stored; the original's place is given */
-    ERR_FENCED,      /* an older epoch or incarnation than the current one */
-    ERR_MEMBER,      /* unknown group member */
-    ERR_GENERATION,  /* wrong group generation */
-    ERR_REBALANCE,   /* group is rebalancing: rejoin */
-    ERR_TIMESTAMP,   /* timestamp outside of what the topic accepts */
-    ERR_TXN_STATE,   /* not possible in the state the transaction is in */
-    ERR_STOPPED,     /* this partition stopped after a failed sync; needs recovery */
+    ERR_RANGE,      /* offset outside of what is stored */
+    ERR_SEQUENCE,   /* out of order sequence of an idempotent producer */
+    ERR_DUPLICATE,  /* already stored; the original's place is given */
+    ERR_FENCED,     /* an older epoch or incarnation than the current one */
+    ERR_MEMBER,     /* unknown group member */
+    ERR_GENERATION, /* wrong group generation */
+    ERR_REBALANCE,  /* group is rebalancing: rejoin */
+    ERR_TIMESTAMP,  /* timestamp outside of what the topic accepts */
+    ERR_TXN_STATE,  /* not possible in the state the transaction is in */
+    ERR_STOPPED,    /* this partition stopped after a failed sync; needs recovery */
     ERR_CODE_COUNT
 };
 
 struct err {
     enum err_code code;
-    int           os_errno;  /* 0 when the operating system is not involved */
-    const char   *file;      /* where it was first set */
-    int           line;
-    char          text[400]; /* what, where; one line, no trailing newline */
-    char          hint[160]; /* what to do; may be empty */
+    int os_errno;     /* 0 when the operating system is not involved */
+    const char *file; /* where it was first set */
+    int line;
+    char text[400]; /* what, where; one line, no trailing newline */
+    char hint[160]; /* what to do; may be empty */
 };
 
 /* Short stable name, e.g. "corrupt". */

@@ -1,12 +1,12 @@
-/* limits.h: every bound of the program in one place, with unit, reason and what happens at the edge. Relations are asserted
- * at the end. Rooms add theirs here, nowhere else. */
+/* limits.h: every bound of the program in one place, with unit, reason and what happens at the edge. Relations are
+ * asserted at the end. Rooms add theirs here, nowhere else. */
 #ifndef WEIR_BASE_LIMITS_H
 #define WEIR_BASE_LIMITS_H
 
 /* ---- names ---- */
-#define LIMIT_TOPIC_NAME_LEN_MAX 249      /* Kafka's; longer: invalid topic. Alphabet [A-Za-z0-9._-] */
-#define LIMIT_GROUP_ID_LEN_MAX 512        /* longer: invalid group id */
-#define LIMIT_PATH_LEN_MAX 4096           /* PATH_MAX; longer: refused when building the path */
+#define LIMIT_TOPIC_NAME_LEN_MAX 249 /* Kafka's; longer: invalid topic. Alphabet [A-Za-z0-9._-] */
+#define LIMIT_GROUP_ID_LEN_MAX 512   /* longer: invalid group id */
+#define LIMIT_PATH_LEN_MAX 4096      /* PATH_MAX; longer: refused when building the path */
 
 /* ---- batches and requests ---- */
 #define LIMIT_BATCH_BYTES_DEFAULT 1048588u        /* Kafka's message.max.bytes; larger: MESSAGE_TOO_LARGE */
@@ -17,21 +17,21 @@
 #define LIMIT_RECORD_HEADERS_MAX 1024             /* per record; more: invalid record */
 
 /* ---- connections ---- */
-#define LIMIT_CONNECTIONS_MAX 10000               /* per listener; more: closed at accept */
-#define LIMIT_CONN_INFLIGHT_MAX 32                /* requests of one connection not yet answered; more: reading pauses */
-#define LIMIT_CONN_SEND_BYTES_MAX (64u << 20)     /* queued replies; more: reading pauses */
-#define LIMIT_HTTP_HEADER_BYTES_MAX (16u << 10)   /* larger: 431 */
-#define LIMIT_HTTP_BODY_BYTES_MAX (1u << 20)      /* larger: 413 */
+#define LIMIT_CONNECTIONS_MAX 10000             /* per listener; more: closed at accept */
+#define LIMIT_CONN_INFLIGHT_MAX 32              /* requests of one connection not yet answered; more: reading pauses */
+#define LIMIT_CONN_SEND_BYTES_MAX (64u << 20)   /* queued replies; more: reading pauses */
+#define LIMIT_HTTP_HEADER_BYTES_MAX (16u << 10) /* larger: 431 */
+#define LIMIT_HTTP_BODY_BYTES_MAX (1u << 20)    /* larger: 413 */
 
 /* ---- log ---- */
-#define LIMIT_SEGMENT_BYTES_DEFAULT (256u << 20)  /* rolls at the batch that would pass it */
+#define LIMIT_SEGMENT_BYTES_DEFAULT (256u << 20) /* rolls at the batch that would pass it */
 #define LIMIT_SEGMENT_BYTES_MIN (4u << 10)
-#define LIMIT_SEGMENT_BYTES_MAX (1u << 30)        /* positions are 32 bit; mapping is reserved at this size */
-#define LIMIT_INDEX_INTERVAL_BYTES 4096u          /* Kafka's; one sparse index entry per so many log bytes */
+#define LIMIT_SEGMENT_BYTES_MAX (1u << 30) /* positions are 32 bit; mapping is reserved at this size */
+#define LIMIT_INDEX_INTERVAL_BYTES 4096u   /* Kafka's; one sparse index entry per so many log bytes */
 #define LIMIT_PARTITIONS_PER_TOPIC_MAX 1024
-#define LIMIT_PRODUCER_BATCHES 5                  /* remembered per idempotent producer and partition, as Kafka */
+#define LIMIT_PRODUCER_BATCHES 5 /* remembered per idempotent producer and partition, as Kafka */
 #define LIMIT_PRODUCER_EXPIRY_MS (24ll * 3600 * 1000)
-#define LIMIT_TIMESTAMP_AHEAD_MS (3600ll * 1000)  /* message.timestamp.after.max.ms; later: invalid timestamp */
+#define LIMIT_TIMESTAMP_AHEAD_MS (3600ll * 1000) /* message.timestamp.after.max.ms; later: invalid timestamp */
 
 /* ---- groups ---- */
 #define LIMIT_SESSION_TIMEOUT_MIN_MS 6000
@@ -40,11 +40,11 @@
 #define LIMIT_OFFSET_METADATA_LEN_MAX 4096
 
 /* ---- flows ---- */
-#define LIMIT_CHUNK_ROWS 2048                     /* rows of a columnar batch */
-#define LIMIT_SQL_BYTES_MAX (1u << 20)            /* statement text; longer: refused */
-#define LIMIT_SQL_DEPTH_MAX 200                   /* nesting of expressions and queries; deeper: refused */
+#define LIMIT_CHUNK_ROWS 2048          /* rows of a columnar batch */
+#define LIMIT_SQL_BYTES_MAX (1u << 20) /* statement text; longer: refused */
+#define LIMIT_SQL_DEPTH_MAX 200        /* nesting of expressions and queries; deeper: refused */
 #define LIMIT_SQL_COLUMNS_MAX 1024
-#define LIMIT_SQL_EXPR_NODES_MAX 100000           /* of one statement, shared ones counted each time; more: refused */
+#define LIMIT_SQL_EXPR_NODES_MAX 100000 /* of one statement, shared ones counted each time; more: refused */
 #define LIMIT_FLOWS_MAX 1024
 
 _Static_assert(LIMIT_BATCH_BYTES_MAX < LIMIT_SEGMENT_BYTES_MAX, "a batch fits a segment");

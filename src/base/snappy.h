@@ -8,8 +8,8 @@
 
 /* Bytes that snappy_block_compress may write for n bytes of input. n <= INT32_MAX. */
 size_t snappy_block_bound(size_t n);
-/* Returns the length written to out, which holds snappy_block_bound(in.len) bytes and does not overlap `in`. Uses 32 KiB of
- * stack. */
+/* Returns the length written to out, which holds snappy_block_bound(in.len) bytes and does not overlap `in`. Uses 32
+ * KiB of stack. */
 size_t snappy_block_compress(struct bytes in, uint8_t *out);
 /* What the block says it expands to; false when malformed, or when no block of this length can expand so far. */
 MUST_USE bool snappy_block_length(struct bytes in, size_t *len);

@@ -1,9 +1,9 @@
 /* append.c: one record batch into one partition: check, deduplicate, stamp, append, wait.
  *
  * A1  Nothing is appended before every check has passed, and a batch is appended whole or not at all.
- * A2  Compressed batches are not opened: their CRC says that they are what the client made, and re-encoding would cost
- * more than all the rest. Readers check the records. A3  A duplicate is answered as its original: it waits until the
- * original is durable. */
+ * A2  Compressed batches are not opened: their CRC says that they are what the client made, and re-encoding would
+ *     cost more than all the rest. Readers check the records.
+ * A3  A duplicate is answered as its original: it waits until the original is durable. */
 #include "broker/broker_int.h"
 
 static enum err_code check_shape(const struct batch_view *v, size_t len, struct err *e)

@@ -62,8 +62,8 @@ struct topic {
     uint8_t uuid[16];
     uint64_t seq; /* creation order */
     struct topic_config given, config;
-    /* Owned. In blocks, because partitions never move: syncs, waits and other threads point to them. Block 0 holds those
-     * the topic was made with, each further one at least as many as all before. */
+    /* Owned. In blocks, because partitions never move: syncs, waits and other threads point to them. Block 0 holds
+     * those the topic was made with, each further one at least as many as all before. */
     struct partition_block {
         struct partition *at;
         int32_t first, n; /* indexes [first, first + n) */

@@ -2,8 +2,8 @@
  *
  * N1  A handle's id is made of the topic's uuid: it means the same topic after a restart, and never another one.
  * N2  A handle keeps the topic's logs open, so a read on the computing thread never races a deletion; it finds
- * is_deleted and says ERR_NOT_FOUND. A handle of a deleted topic is given back when nothing of this port uses it. N3
- * Only reads touch a partition from the computing thread; everything else runs on the shard (port_call). */
+ *     is_deleted and says ERR_NOT_FOUND. A handle of a deleted topic is given back when nothing of this port uses it.
+ * N3  Only reads touch a partition from the computing thread; everything else runs on the shard (port_call). */
 #include "broker/port_int.h"
 
 #include <stdlib.h>

@@ -10,10 +10,11 @@
  * join, rebalance, sync: group_join.c. Offsets: group_offsets.c. Records: group_store.c.
  *
  * G1  A parked join or sync belongs to its member (join_wait, sync_wait) or is on its way as a group_answer: exactly
- * one of the two, so it is answered exactly once, and never inside the call that brought it. G2  A member whose join is
- * parked has no session timer: it cannot send heartbeats. It gets a new session when answered. G3  Generation is
- * compared before state (Kafka's order of checks). G4  A group enters Stable, and a static member is swapped, only
- * after the record that says so is durable. */
+ *     one of the two, so it is answered exactly once, and never inside the call that brought it.
+ * G2  A member whose join is parked has no session timer: it cannot send heartbeats. It gets a new session when
+ *     answered.
+ * G3  Generation is compared before state (Kafka's order of checks).
+ * G4  A group enters Stable, and a static member is swapped, only after the record that says so is durable. */
 #include "broker/group_int.h"
 
 #include <stdio.h>

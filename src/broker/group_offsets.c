@@ -1,8 +1,9 @@
 /* group_offsets.c: committed offsets: commit, look up, expire.
  *
- * O1  A commit is one batch of __consumer_offsets, acknowledged when it is durable; the table shows it from the append
- * on. O2  Offsets of a group with members never expire. Others do offsets_retention_ms after the later of their commit
- * and the time their group became empty. A deleted topic takes its offsets along. */
+ * O1  A commit is one batch of __consumer_offsets, acknowledged when it is durable; the table shows it from the
+ *     append on.
+ * O2  Offsets of a group with members never expire. Others do offsets_retention_ms after the later of their commit
+ *     and the time their group became empty. A deleted topic takes its offsets along. */
 #include "broker/group_int.h"
 
 #include "base/reader.h"

@@ -1,6 +1,7 @@
 /* group_txn.c: offsets that are committed inside of a transaction: pending until it ends, then applied or dropped.
  *
- *   key    i16 0x5754, producer id i64, group str, topic str, partition i32      value  as of an offset; null: not pending any more
+ *   key    i16 0x5754, producer id i64, group str, topic str, partition i32      value  as of an offset; null: not
+ *   pending any more
  *
  * Z1  The end is one batch of __consumer_offsets: all offsets of the transaction become visible together with their not
  * being pending any more, or nothing of it. A second time there is nothing left to do.

@@ -7,8 +7,9 @@
  * I1  The intact slot with the higher generation counts; the other one is overwritten, so a torn write loses nothing.
  * I2  The epoch is one higher at each open, and on disk before it is used: no two runs stamp the same epoch.
  * I3  Every version keeps magic, version and checksum at these places, so an older program can tell "newer" from
- * "damaged". I4  When both slots are lost although there are topics, the epoch goes on from the minutes since 1970:
- * larger than any count of opens, so that I2 still holds. The file is no reason not to start. */
+ *     "damaged".
+ * I4  When both slots are lost although there are topics, the epoch goes on from the minutes since 1970: larger than
+ *     any count of opens, so that I2 still holds. The file is no reason not to start. */
 #include "broker/broker_int.h"
 
 #include <stdio.h>

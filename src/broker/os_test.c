@@ -1,5 +1,6 @@
 /* What it proves: what the simulated disk does not have: two processes on one directory, directories that are moved;
- * and that the same broker works on real files with a real job thread. How: a directory below the current one, a real loop. */
+ * and that the same broker works on real files with a real job thread. How: a directory below the current one, a real
+ * loop. */
 #include "broker/test_world.h"
 
 #include <ftw.h>

@@ -15,10 +15,11 @@
  *
  * U1  The commit has happened when its 'E' is durable. A group without 'E' is nothing; the next 'H' drops it.
  * U2  Outputs are appended only after that, in order. Every unit_open takes a new producer id, so a partition's last
- * sequence of that id says which outputs of a commit are in it. U3  One commit at a time: when commit n is written, all
- * before n-1 are applied, and the header says so. Recovery looks at the outputs of the last one only. U4  An output
- * whose topic was deleted meanwhile is skipped. One that finds the disk full is tried again: the commit has happened
- * and must not be answered otherwise. */
+ *     sequence of that id says which outputs of a commit are in it.
+ * U3  One commit at a time: when commit n is written, all before n-1 are applied, and the header says so. Recovery
+ *     looks at the outputs of the last one only.
+ * U4  An output whose topic was deleted meanwhile is skipped. One that finds the disk full is tried again: the commit
+ *     has happened and must not be answered otherwise. */
 #include "broker/port_int.h"
 
 #include <stdlib.h>

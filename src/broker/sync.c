@@ -1,16 +1,17 @@
 /* sync.c: group commit, and telling those who wait.
  *
- *      append ──▶ dirty list ──turn task──▶ one job: fdatasync of every dirty log ──done──▶ durable moves, waits
- * answered, ▲                                                                      readers woken └─────────────
- * appended meanwhile: the next job, started at once ◀─────┘
+ *   append ──▶ dirty list ──turn task──▶ one job: fdatasync of every dirty log ──done──▶ durable moves: waits are
+ *                  ▲                                                                │     answered, readers woken
+ *                  └── appended meanwhile: the next job, started at once ◀──────────┘
  *
  * S1  At most one job is under way. Everything that arrives during it joins the next; there is no other delay.
  * S2  Waits of one partition are answered in append order, with ERR_NONE only when their offset is durable.
  * S3  A failed sync is never tried again: the log has stopped, its waits get ERR_STOPPED, reads of what is durable go
- * on. S4  The turn task is posted only when something is dirty, woken or failed; an idle broker does nothing. S5
- * Callbacks are called from here with no list of ours in the middle of being walked: each is taken off first, so they
- * may append, wait, cancel and delete. They must not close the broker. The syncer outlives the broker when the loop
- * still holds its task or job: it frees itself then. */
+ *     on.
+ * S4  The turn task is posted only when something is dirty, woken or failed; an idle broker does nothing.
+ * S5  Callbacks are called from here with no list of ours in the middle of being walked: each is taken off first, so
+ *     they may append, wait, cancel and delete. They must not close the broker. The syncer outlives the broker when
+ *     the loop still holds its task or job: it frees itself then. */
 #include "broker/broker_int.h"
 
 #include <pthread.h>

@@ -5,10 +5,10 @@
  * The name in the path is for people (cut at 200 characters); the uuid is what counts. Order of creation and deletion:
  * meta.c M3.
  *
- * T1  A topic object lives while someone refers to it; deletion takes it out of the tables at once, closes its logs and
- * removes its files when the last reference goes. Slices that are out stay mapped beyond that (log.h). T2  A directory
- * below topics/ that no record names: when a tombstone names its uuid it is a leftover of a deletion and removed;
- *     otherwise it is moved to quarantine/, because what is not understood is never deleted. */
+ * T1  A topic object lives while someone refers to it; deletion takes it out of the tables at once, closes its logs
+ *     and removes its files when the last reference goes. Slices that are out stay mapped beyond that (log.h).
+ * T2  A directory below topics/ that no record names: when a tombstone names its uuid it is a leftover of a deletion
+ *     and removed; otherwise it is moved to quarantine/, because what is not understood is never deleted. */
 #include "broker/broker_int.h"
 
 #include <stdatomic.h>

@@ -8,8 +8,8 @@
  *
  * ending: txn_end.c. Records: txn_store.c. Offsets: group_txn.c. What partitions know: log/producer.h.
  *
- * X1  The table changes when the record is appended, the caller is answered when it is durable. Later records of the log
- * come after it on the disk, so no answer ever rests on something that a crash takes back alone.
+ * X1  The table changes when the record is appended, the caller is answered when it is durable. Later records of the
+ * log come after it on the disk, so no answer ever rests on something that a crash takes back alone.
  * X2  From a durable Prepare* on the outcome is fixed: markers are written until they are there, across crashes.
  * X3  Complete* is appended only when every marker and the offsets are durable.
  * X4  A partition takes a transactional batch only from the current epoch of an ongoing transaction that holds the

@@ -1,4 +1,5 @@
-/* txn_end.c: how a transaction ends: its outcome on disk, then a marker in every partition and the offsets, then Complete*.
+/* txn_end.c: how a transaction ends: its outcome on disk, then a marker in every partition and the offsets, then
+ * Complete*.
  *
  * Y1  Doing it again changes nothing: a partition where the producer has nothing open needs no marker, offsets that are
  * not pending any more were applied. So a crash is answered by doing it again.

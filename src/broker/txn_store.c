@@ -4,8 +4,8 @@
  *   value  i16 0, producer id i64, epoch i16, timeout i32, state i8, partitions [topic str, [index i32]]? (null: none),
  *          last update i64, start i64        str: i16 length and bytes. [..]: i32 count. A null value is a tombstone.
  *
- * One partition, created at the first need, read whole at open, rewritten when it has grown (journal.c J1). Ids that were
- * idle for a week are left out then, and not taken in at open. */
+ * One partition, created at the first need, read whole at open, rewritten when it has grown (journal.c J1). Ids that
+ * were idle for a week are left out then, and not taken in at open. */
 #include "broker/txn_int.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* What it proves: a transaction is seen whole or not at all, with its offsets, whatever happens when; nobody reads what was
- * aborted or is undecided; a fenced producer writes nothing; each state answers as Kafka's does. How: by calls in a
+/* What it proves: a transaction is seen whole or not at all, with its offsets, whatever happens when; nobody reads what
+ * was aborted or is undecided; a fenced producer writes nothing; each state answers as Kafka's does. How: by calls in a
  * simulated world, and a consume-transform-produce loop whose power fails at chosen disk operations, also while
  * recovering. Seeds are printed. */
 #include "broker/test_world.h"

@@ -1,5 +1,6 @@
-/* What it proves: a unit's journal under stress that the conformance suite does not make: large commits, snapshots that trim, many
- * outputs to one partition, a full disk, deleted outputs, quiet days. How: the port in a simulated world, one thread. */
+/* What it proves: a unit's journal under stress that the conformance suite does not make: large commits, snapshots that
+ * trim, many outputs to one partition, a full disk, deleted outputs, quiet days. How: the port in a simulated world,
+ * one thread. */
 #include "broker/test_world.h"
 
 #include "broker/broker_port.h"

@@ -74,8 +74,8 @@ void flow_destroy(struct flow *f)
 
 /* ---- starting ---- */
 
-/* Late and dead events go to as many partitions as the source has, or those that are there: the source may have got more
- * since. */
+/* Late and dead events go to as many partitions as the source has, or those that are there: the source may have got
+ * more since. */
 static void side_outlet_init(struct flow *f, struct outlet *o, struct bytes name)
 {
     struct port_topic topic = {.n_partitions = f->feed.topic.n_partitions};

@@ -5,11 +5,12 @@
  *          40 position u64 | 48 epoch i32 | 52 flags u32 | 56 zero u32 | 60 crc32c of bytes 0..59
  *
  * C1  A slot only ever claims what is durable already, so it needs no sync of its own: losing it costs a longer scan.
- * C2  The exception is `start`: it must be on disk before the segments below it are unlinked, so that a name that comes
- * back after a power cut is known to be a leftover. Therefore one slot that is known to be on disk (`safe`) is never
- * overwritten: writes without sync all go to the other one. C3  After opening it is not known which slots are on disk
- * (the last process may have been killed): the first write syncs the file once before it overwrites anything. Why not a
- * file replaced by rename: that costs a create, a sync and a directory sync each time, and this is written often. */
+ * C2  The exception is `start`: it must be on disk before the segments below it are unlinked, so that a name that
+ *     comes back after a power cut is known to be a leftover. Therefore one slot that is known to be on disk (`safe`)
+ *     is never overwritten: writes without sync all go to the other one.
+ * C3  After opening it is not known which slots are on disk (the last process may have been killed): the first write
+ *     syncs the file once before it overwrites anything. Why not a file replaced by rename: that costs a create, a
+ *     sync and a directory sync each time, and this is written often. */
 #include "log/checkpoint.h"
 
 #include <stdio.h>

@@ -7,13 +7,16 @@
  *                   durable ──▶ readers (log_read with limit = durable), checkpoint (every few MiB)
  *
  * L1  start <= durable <= end. Readers of other threads get `durable` by an acquire load and find everything below it
- * written. L2  One sync is in flight at most; what is appended meanwhile belongs to the next. That is the whole of
- * group commit. L3  A failed sync stops the log for good: a later success would prove nothing. The checkpoint then
- * tells recovery to distrust what lies behind the last good sync, because the page cache may show bytes that the disk
- * does not have. L4  A failed write stops the log too, except for a full disk: the file is cut back to the last batch
- * and the log stays usable. L5  A name (new segment, new directory) is synced in the same log_sync_run as the first
- * data that needs it. L6  Appending allocates nothing per record or batch, and writes from the caller's memory without
- * a copy. */
+ *     written.
+ * L2  One sync is in flight at most; what is appended meanwhile belongs to the next. That is the whole of group
+ *     commit.
+ * L3  A failed sync stops the log for good: a later success would prove nothing. The checkpoint then tells recovery
+ *     to distrust what lies behind the last good sync, because the page cache may show bytes that the disk does not
+ *     have.
+ * L4  A failed write stops the log too, except for a full disk: the file is cut back to the last batch and the log
+ *     stays usable.
+ * L5  A name (new segment, new directory) is synced in the same log_sync_run as the first data that needs it.
+ * L6  Appending allocates nothing per record or batch, and writes from the caller's memory without a copy. */
 #include "log/log_int.h"
 
 #include <stdatomic.h>

@@ -2,13 +2,14 @@
  *
  * P1  A producer sends batches in sequence; the sequence counts records and wraps from 2^31-1 to 0.
  * P2  A batch with the epoch, first and last sequence of one of the last five is a duplicate: answered with the
- * original offset. P3  An older epoch is fenced. A newer epoch starts at sequence 0. In the same epoch only last + 1
- * follows. P4  An unknown producer may start at any sequence: its state may have expired, or retention took its
- * records. P5  A producer without batches in its ring (only control batches seen) may go on at any sequence of its
- * epoch. P6  A transactional batch opens its producer's transaction here unless it is open, a marker of the broker
- * closes it. A marker with a higher epoch fences the producers of before. An open transaction keeps its producer from
- * expiring. P7  Before `open_first` moves on, the aborted stretch is in the index: a reader that sees the one sees the
- * other.
+ *     original offset.
+ * P3  An older epoch is fenced. A newer epoch starts at sequence 0. In the same epoch only last + 1 follows.
+ * P4  An unknown producer may start at any sequence: its state may have expired, or retention took its records.
+ * P5  A producer without batches in its ring (only control batches seen) may go on at any sequence of its epoch.
+ * P6  A transactional batch opens its producer's transaction here unless it is open, a marker of the broker closes
+ *     it. A marker with a higher epoch fences the producers of before. An open transaction keeps its producer from
+ *     expiring.
+ * P7  Before `open_first` moves on, the aborted stretch is in the index: a reader that sees the one sees the other.
  *
  * Snapshot, big-endian; the first 24 bytes keep their shape in every later version:
  *   header    0 "WPRD" | 4 version u32 | 8 offset i64 | 16 producer count u32 | 20 crc32c of bytes 0..19

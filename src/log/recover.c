@@ -2,16 +2,22 @@
  *
  * R1  Nothing is written before every version number has been read (ERR_UNSUPPORTED leaves the directory as it was).
  * R2  The checkpoint says which offset D is durable and where it lies. Segments before that place are sealed and
- * durable: only their names, sizes and last index entries are compared. From that place on every batch is checked
- * (scan.c). R3  The first bad batch at or above D is a torn tail: cut there, and sync. Later segments lie behind a
- * hole; they are moved to quarantine/, never read again: their records were never acknowledged, or the disk lied, and a
- * person may want to look. R4  A bad batch below D is rot: its range is reported and refused to readers, the log takes
- * no appends, nothing is cut. R5  Without a checkpoint D is unknown and everything is checked from the beginning; the
- * first bad batch is then a torn tail. R6  What was kept is synced before it counts as durable: after a kill -9 it may
- * be in the page cache only. R7  After a failed sync the page cache is not trusted either: the checkpoint says so, and
- * the tail behind it is cut unseen. R8  Recovering twice changes nothing the second time: each step is derived from the
- * directory alone and ends synced. R9  Side files (index, checkpoint, snapshot) are caches; a full disk may keep them
- * from being written and recovery still works.
+ *     durable: only their names, sizes and last index entries are compared. From that place on every batch is checked
+ *     (scan.c).
+ * R3  The first bad batch at or above D is a torn tail: cut there, and sync. Later segments lie behind a hole; they
+ *     are moved to quarantine/, never read again: their records were never acknowledged, or the disk lied, and a
+ *     person may want to look.
+ * R4  A bad batch below D is rot: its range is reported and refused to readers, the log takes no appends, nothing is
+ *     cut.
+ * R5  Without a checkpoint D is unknown and everything is checked from the beginning; the first bad batch is then a
+ *     torn tail.
+ * R6  What was kept is synced before it counts as durable: after a kill -9 it may be in the page cache only.
+ * R7  After a failed sync the page cache is not trusted either: the checkpoint says so, and the tail behind it is cut
+ *     unseen.
+ * R8  Recovering twice changes nothing the second time: each step is derived from the directory alone and ends
+ *     synced.
+ * R9  Side files (index, checkpoint, snapshot) are caches; a full disk may keep them from being written and recovery
+ *     still works.
  *
  *   names -> versions (R1) -> leftovers -> sealed (R2) -> tail (R2..R5) -> cut, quarantine (R3) -> sync (R6) -> index,
  * active */

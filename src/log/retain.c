@@ -2,10 +2,11 @@
  *
  * T1  Only sealed and durable segments are removed, from the oldest on.
  * T2  The new start offset is on disk before the first unlink, so names that come back after a power cut are known as
- * leftovers. T3  An unlink that fails loses nothing but space: the file is below the start and goes at the next open.
+ *     leftovers.
+ * T3  An unlink that fails loses nothing but space: the file is below the start and goes at the next open.
  * T4  A segment that a slice still holds stays mapped; only its name goes.
  * T5  Removing while a sync runs is fine in sync mode: what goes is durable, and the sync ends in a later segment. In
- * os mode "durable" says nothing about the disk, so it waits. */
+ *     os mode "durable" says nothing about the disk, so it waits. */
 #include "log/log_int.h"
 
 #include <stdatomic.h>

@@ -7,8 +7,9 @@
  * S1  Offsets rise by exactly last offset delta + 1 from batch to batch; no gap inside a segment or between segments.
  * S2  The leader epoch never falls.
  * S3  Bytes below `size` never change while the segment is open. A batch is written first, noted then; `size` is
- * published last. S4  Only bytes below `size` are touched through the mapping, which may be longer than the file. S5
- * Positions fit 32 bit and relative offsets 32 bit: the log rolls before either is passed.
+ *     published last.
+ * S4  Only bytes below `size` are touched through the mapping, which may be longer than the file.
+ * S5  Positions fit 32 bit and relative offsets 32 bit: the log rolls before either is passed.
  *
  * Reading checks structure always (a head must fit its place, S1), checksums never: the client does that, and it would
  * cost more than all the rest of a read. Why a mapping and not pread: a read is then a pointer into the page cache that
@@ -309,8 +310,8 @@ enum err_code segment_seek(const struct segment *seg, int64_t offset, struct seg
     return ERR_NONE;
 }
 
-/* The first reader of freshly written bytes would take a page fault for every few pages of them: a million records of 1 KiB cost
- * 0.9 s of CPU that way, and 0.1 s when read again. */
+/* The first reader of freshly written bytes would take a page fault for every few pages of them: a million records of 1
+ * KiB cost 0.9 s of CPU that way, and 0.1 s when read again. */
 static void populate(struct segment *seg, uint64_t from, uint64_t to)
 {
     uint64_t done = atomic_load_explicit(&seg->populated, memory_order_relaxed);

@@ -1,12 +1,12 @@
-/* sim_port.h: a port in memory, for tests of flows: topics are arrays of batches, a commit is a memory copy, a restart forgets
- * everything that was not committed. */
+/* sim_port.h: a port in memory, for tests of flows: topics are arrays of batches, a commit is a memory copy, a restart
+ * forgets everything that was not committed. */
 #ifndef WEIR_PORT_SIM_PORT_H
 #define WEIR_PORT_SIM_PORT_H
 
 #include "port/port.h"
 
 struct port *sim_port_create(void);
-void         sim_port_destroy(struct port *p);
+void sim_port_destroy(struct port *p);
 /* Appends one uncompressed record as a batch of its own, visible at once. The topic must exist. */
 MUST_USE enum err_code sim_port_put(struct port *p, const char *topic, int32_t partition, int64_t timestamp_ms,
                                     struct bytes key, struct bytes value, struct err *e);

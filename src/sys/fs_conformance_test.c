@@ -1,4 +1,5 @@
-/* fs_conformance_test.c: what sys.h promises of files, asked of the real disk and of the simulated one by the same cases. */
+/* fs_conformance_test.c: what sys.h promises of files, asked of the real disk and of the simulated one by the same
+ * cases. */
 #include "sys/testing.h"
 
 #include <fcntl.h>

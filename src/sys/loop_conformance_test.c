@@ -1,5 +1,5 @@
-/* loop_conformance_test.c: what sys.h promises of the loop, asked of libuv's and of the simulated one by the same cases;
- * then what only threads and signals can show, of the real one. Run it under the thread sanitizer, too. */
+/* loop_conformance_test.c: what sys.h promises of the loop, asked of libuv's and of the simulated one by the same
+ * cases; then what only threads and signals can show, of the real one. Run it under the thread sanitizer, too. */
 #include "sys/testing.h"
 
 #include <pthread.h>
@@ -53,7 +53,8 @@ static void numbered_init(struct numbered *all, int n, struct world *w)
     }
 }
 
-/* Tasks run in the order of posting; posting what is posted is nothing; what a task posts comes after those that wait. */
+/* Tasks run in the order of posting; posting what is posted is nothing; what a task posts comes after those that wait.
+ * */
 static void test_loop__tasks_in_order(void **state)
 {
     struct world world, *w = &world;

@@ -1,5 +1,5 @@
-/* net_conformance_test.c: what sys.h promises of connections, asked of TCP and of the simulated net by the same cases. The
- * simulated one splits a third of its deliveries and delays them, so the cases may not lean on any framing. */
+/* net_conformance_test.c: what sys.h promises of connections, asked of TCP and of the simulated net by the same cases.
+ * The simulated one splits a third of its deliveries and delays them, so the cases may not lean on any framing. */
 #include "sys/testing.h"
 
 #include <sys/resource.h>

@@ -1,10 +1,12 @@
 /* os_fs.c: files by plain system calls.
  *
  * F1  Every descriptor is O_CLOEXEC; files are 0600, directories 0700: a log holds other people's data.
- * F2  Interrupted calls are called again, short reads and writes are carried on. fdatasync is called again after EINTR
- * only, which is no answer; any other failure is final (see sys.h). F3  A mapping is shared and reserved up to the
- * asked length at once, so that bytes written later are seen without mapping again. F4  The lock is flock: the kernel
- * drops it when the process dies, however it dies. The pid in the file is only for the words.
+ * F2  Interrupted calls are called again, short reads and writes are carried on. fdatasync is called again after
+ *     EINTR only, which is no answer; any other failure is final (see sys.h).
+ * F3  A mapping is shared and reserved up to the asked length at once, so that bytes written later are seen without
+ *     mapping again.
+ * F4  The lock is flock: the kernel drops it when the process dies, however it dies. The pid in the file is only for
+ *     the words.
  *
  * Stateless: one static object, any thread. Why not libuv's files: they run on its pool, which would take the order of
  * the syncs out of our hands. */

@@ -1,15 +1,17 @@
 /* os_loop.c: the loop on libuv. One turn:
  *
- *   timers due ─▶ prepare: arm the uv_timer, forget the time ─▶ poll: sockets, signals, uv_async ─▶ check: tasks ─▶
- * closed handles ▲ another thread: post ─▶ inbox, under lock ─▶ uv_async_send ──────────┤ job thread: run() ─▶
- * finished, under lock ─▶ uv_async_send ──────────┘ done()
+ *   timers due ─▶ prepare: arm the uv_timer, forget the time ─▶ poll: sockets, signals, uv_async ─▶ check: tasks ─▶ closed
+ *                                                                                       ▲
+ *   another thread: post ─▶ inbox, under lock ─▶ uv_async_send ─────────────────────────┤
+ *   job thread: run() ─▶ finished, under lock ─▶ uv_async_send ─────────────────────────┘ done()
  *
  * L1  Tasks run after the sockets of the turn were read, and only those posted before the first of them ran. A task
- * that posts itself again thus comes in the next turn, after I/O. What many connections ask for in one turn is served
- * by one task. L2  Tasks of the loop's own thread go to `local` without lock and without a system call; while `local`
- * is not empty a uv_idle keeps poll from waiting. Others go to `inbox`, under the lock. L3  The time is read at most
- * once per turn, at the first question after poll may have waited. L4  Nothing polls: without sockets, timers and posts
- * the thread sleeps.
+ *     that posts itself again thus comes in the next turn, after I/O. What many connections ask for in one turn is
+ *     served by one task.
+ * L2  Tasks of the loop's own thread go to `local` without lock and without a system call; while `local` is not empty
+ *     a uv_idle keeps poll from waiting. Others go to `inbox`, under the lock.
+ * L3  The time is read at most once per turn, at the first question after poll may have waited.
+ * L4  Nothing polls: without sockets, timers and posts the thread sleeps.
  *
  * One uv_timer for all: uv's timers are of milliseconds and a handle each. It is armed rounded up and never trusted:
  * what is due is decided by our clock. The job thread is ours and not uv's pool, because jobs of one loop must run in

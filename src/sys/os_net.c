@@ -2,9 +2,11 @@
  *
  * N1  Bytes are read straight into the handler's room; nothing is copied. A room of none stops reading.
  * N2  A send tries the kernel first: in the common case it costs one system call and no allocation. What is left goes
- * to uv_write, one at a time per connection, so sends complete in order. N3  No callback runs inside a call into this
- * file. `sent` of a send that finished at once comes from a task of the same turn. N4  Order at the end of a
- * connection: sent(true) of what was written, sent(false) of the rest, closed. Then it is freed.
+ *     to uv_write, one at a time per connection, so sends complete in order.
+ * N3  No callback runs inside a call into this file. `sent` of a send that finished at once comes from a task of the
+ *     same turn.
+ * N4  Order at the end of a connection: sent(true) of what was written, sent(false) of the rest, closed. Then it is
+ *     freed.
  *
  * Descriptors. At EMFILE libuv accepts and closes everything that waits, which looks to clients like a server that is
  * broken. So we stop earlier: the kernel hands out the lowest free descriptor, hence a new connection's number tells

@@ -4,12 +4,13 @@
  *                     durable names ──▶ inodes   what a power cut leaves
  *   journal:          link, unlink, rename, in order, not yet durable
  *
- * D1  Each change of a name goes to `current` at once and to the journal; sync_dir moves the journal's entries of that
- * directory into `durable`. A rename is one entry: after a cut the file has its old name or its new one. D2  A power
- * cut keeps a part of the journal: by the seed a prefix of all (a file system with an ordered journal) or each entry by
- * its own (what POSIX promises: nothing). D3  Content is sim_content.c's; it survives by its own sync, whether its name
- * does or not. D4  Handles belong to one life of the process. After a kill or a cut they give ERR_IO, and their locks
- * are gone. D5  When the disk is down nothing works, reading included; the call that brings it down has no effect.
+ * D1  Each change of a name goes to `current` at once and to the journal; sync_dir moves the journal's entries of
+ *     that directory into `durable`. A rename is one entry: after a cut the file has its old name or its new one.
+ * D2  A power cut keeps a part of the journal: by the seed a prefix of all (a file system with an ordered journal) or
+ *     each entry by its own (what POSIX promises: nothing).
+ * D3  Content is sim_content.c's; it survives by its own sync, whether its name does or not.
+ * D4  Handles belong to one life of the process. After a kill or a cut they give ERR_IO, and their locks are gone.
+ * D5  When the disk is down nothing works, reading included; the call that brings it down has no effect.
  *
  * Paths are resolved as POSIX does, from the root; a relative path starts at the root, too. */
 #include <errno.h>

@@ -4,10 +4,11 @@
  *                      64 KiB, as a kernel's
  *
  * S1  `sent` means: the last byte is in the peer's window. It comes from a task, as everything else comes from a task
- * or a timer; nothing calls back inside a call. S2  Bytes arrive in order, in any pieces: whole windows, or
- * (net_split_permille of deliveries) down to one byte. S3  A close reaches the peer behind the bytes before it. A reset
- * (net_reset_permille of sends) reaches both ends at once and takes what is in flight along. S4  A peer that does not
- * read learns of nothing, as in life; it learns when it reads or writes. */
+ *     or a timer; nothing calls back inside a call.
+ * S2  Bytes arrive in order, in any pieces: whole windows, or (net_split_permille of deliveries) down to one byte.
+ * S3  A close reaches the peer behind the bytes before it. A reset (net_reset_permille of sends) reaches both ends at
+ *     once and takes what is in flight along.
+ * S4  A peer that does not read learns of nothing, as in life; it learns when it reads or writes. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>

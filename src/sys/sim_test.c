@@ -1,7 +1,7 @@
 /* sim_test.c: what only the simulated world can do: forget, tear, die, fill up, rot, reset, and do it all again.
  *
- * Method for the disk: the same script under many seeds; each outcome must be one of the allowed ones, and each allowed one
- * must occur, or the simulation would be too kind to find anything. */
+ * Method for the disk: the same script under many seeds; each outcome must be one of the allowed ones, and each allowed
+ * one must occur, or the simulation would be too kind to find anything. */
 #include "sys/testing.h"
 
 #define N_SEEDS 300

@@ -1,10 +1,11 @@
 /* sys.h: the outside world, handed in. Nothing outside os_*.c calls time(), rand(), open() or socket() (a test greps).
  *
- * Each part is a table of functions with its object in front (struct embedding; cast by CONTAINER_OF). Two implementations of
- * each: os_*.c on libuv, pwrite and fdatasync; sim_*.c, all in one thread from one seed.
+ * Each part is a table of functions with its object in front (struct embedding; cast by CONTAINER_OF). Two
+ * implementations of each: os_*.c on libuv, pwrite and fdatasync; sim_*.c, all in one thread from one seed.
  *
- * Threads: a loop belongs to one thread. Only loop->post and loop->call may be called from another. fs calls are synchronous and
- * may be made from any thread (one thread per file at a time, except pread, map and sync). net belongs to the loop's thread. */
+ * Threads: a loop belongs to one thread. Only loop->post and loop->call may be called from another. fs calls are
+ * synchronous and may be made from any thread (one thread per file at a time, except pread, map and sync). net belongs
+ * to the loop's thread. */
 #ifndef WEIR_SYS_SYS_H
 #define WEIR_SYS_SYS_H
 
@@ -46,11 +47,11 @@ struct fs {
     enum err_code (*size)(struct fs *fs, struct file *f, uint64_t *out, struct err *e);
     /* fdatasync. After a failure the content is unknown: never retry (stop and recover). */
     enum err_code (*sync)(struct fs *fs, struct file *f, struct err *e);
-    /* Maps [0, len) for reading; len may lie beyond the end of the file, but only bytes below it may be touched. One mapping
-     * per file, valid until close. */
+    /* Maps [0, len) for reading; len may lie beyond the end of the file, but only bytes below it may be touched. One
+     * mapping per file, valid until close. */
     enum err_code (*map)(struct fs *fs, struct file *f, size_t len, const uint8_t **out, struct err *e);
-    /* A hint: [from, from + len) of the mapping, all below the end of the file, is about to be read. Makes one system call of
-     * what would be a page fault for every few pages. Any thread. */
+    /* A hint: [from, from + len) of the mapping, all below the end of the file, is about to be read. Makes one system
+     * call of what would be a page fault for every few pages. Any thread. */
     void (*populate)(struct fs *fs, struct file *f, uint64_t from, size_t len);
     enum err_code (*sync_dir)(struct fs *fs, const char *dir, struct err *e);
     enum err_code (*rename)(struct fs *fs, const char *from, const char *to, struct err *e);
@@ -72,9 +73,9 @@ struct task {
 };
 struct timer {
     void (*fire)(struct timer *t);
-    uint64_t at_ns;  /* of mono_ns */
-    uint64_t seq;    /* the loop's: ties fire in start order */
-    size_t   slot;   /* the loop's heap index + 1; 0: not started */
+    uint64_t at_ns; /* of mono_ns */
+    uint64_t seq;   /* the loop's: ties fire in start order */
+    size_t slot;    /* the loop's heap index + 1; 0: not started */
 };
 /* Work that blocks (fdatasync, deleting files). run: on the loop's job thread, jobs of one loop in submission order. */
 struct job {
@@ -83,10 +84,10 @@ struct job {
     struct list link;
 };
 struct loop {
-    uint64_t (*now_ns)(struct loop *l); /* mono, read once per turn */
+    uint64_t (*now_ns)(struct loop *l);           /* mono, read once per turn */
     void (*post)(struct loop *l, struct task *t); /* any thread */
-    /* Runs fn(arg) on the loop's thread and waits for it. From the loop's own thread: a direct call. Never call it from a thread
-     * that the loop may be waiting for. */
+    /* Runs fn(arg) on the loop's thread and waits for it. From the loop's own thread: a direct call. Never call it from
+     * a thread that the loop may be waiting for. */
     void (*call)(struct loop *l, void (*fn)(void *arg), void *arg);
     void (*timer_start)(struct loop *l, struct timer *t, uint64_t at_ns); /* started already: moves it */
     void (*timer_stop)(struct loop *l, struct timer *t);                  /* harmless when not started */
@@ -103,7 +104,7 @@ struct loop {
 struct conn; /* the implementation's */
 struct listener;
 struct net_address {
-    char     host[64]; /* numeric */
+    char host[64]; /* numeric */
     uint16_t port;
 };
 struct conn_handler {
@@ -119,10 +120,10 @@ struct conn_handler {
 /* Memory of a send stays until `sent` runs. ok = false: the connection ended first. */
 struct send_req {
     struct iovec *iov; /* borrowed until sent; may be modified by the implementation */
-    int           n;
+    int n;
     void (*sent)(struct send_req *r, bool ok);
     struct list link;
-    size_t      bytes; /* the implementation's */
+    size_t bytes; /* the implementation's */
 };
 /* Returns the user pointer and handler of the new connection, or NULL to refuse it. */
 typedef void *(*accept_fn)(void *arg, struct conn *c, const struct conn_handler **handler);
@@ -138,7 +139,7 @@ struct net {
     void (*read_start)(struct net *n, struct conn *c);
     void (*read_stop)(struct net *n, struct conn *c);
     void (*send)(struct net *n, struct conn *c, struct send_req *r);
-    size_t (*send_queued)(struct net *n, struct conn *c); /* bytes not yet with the kernel */
+    size_t (*send_queued)(struct net *n, struct conn *c);                  /* bytes not yet with the kernel */
     void (*local)(struct net *n, struct conn *c, struct net_address *out); /* the address the peer connected to */
     void (*peer)(struct net *n, struct conn *c, struct net_address *out);
     void (*close)(struct net *n, struct conn *c); /* handler->closed follows, from the loop; again: harmless */
@@ -155,11 +156,11 @@ void diag_printf(struct diag *d, enum diag_level level, const char *room, const 
 /* What a room gets. All borrowed; outlive the room (owner: app). */
 struct sys {
     struct clock *clock;
-    struct rng   *rng;
-    struct fs    *fs;
-    struct loop  *loop; /* of the shard */
-    struct net   *net;  /* NULL when embedded without doors */
-    struct diag  *diag;
+    struct rng *rng;
+    struct fs *fs;
+    struct loop *loop; /* of the shard */
+    struct net *net;   /* NULL when embedded without doors */
+    struct diag *diag;
 };
 
 #endif

@@ -412,9 +412,9 @@ static void txn_send(rd_kafka_t *rk, int round)
     for (int i = 0; i < 10; i++) {
         char value[32];
         int len = snprintf(value, sizeof value, "%d-%d", round, i);
-        rd_kafka_resp_err_t rc =
-            rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("rd-txn"), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_VALUE(value, (size_t)len),
-                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+        rd_kafka_resp_err_t rc = rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("rd-txn"), RD_KAFKA_V_PARTITION(0),
+                                                   RD_KAFKA_V_VALUE(value, (size_t)len),
+                                                   RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
         if (rc) fail("txn produce: %s", rd_kafka_err2str(rc));
     }
 }

@@ -1,15 +1,17 @@
 /* http.c: a small HTTP/1.1 server on the shard's loop.
  *
- *   HEAD ──head_step──▶ BODY ──body_step, conn_route──▶ REPLY ──reply_finish──▶ HEAD (next request once all is sent:
- * conn_settled) │ bad head, timeout  │ too large, timeout          │ the client closes: on_close ▼ conn_refuse        ▼
- * conn_refuse                 ▼ on_closed error reply, input discarded until the client closes (LINGER), at most
- * LINGER_TIMEOUT_NS     CLOSED, freed from the loop
+ *   HEAD ──head_step──▶ BODY ──body_step, conn_route──▶ REPLY ──reply_finish──▶ HEAD, once all is sent (conn_settled)
+ *     │ bad head, timeout   │ too large, timeout           │ the client closes: on_close
+ *     ▼ conn_refuse         ▼ conn_refuse                  ▼ on_closed
+ *   error reply; input is discarded until the client     CLOSED, freed from the loop
+ *   closes (LINGER), at most LINGER_TIMEOUT_NS
  *
  * H1  One request of a connection is served at a time; pipelined bytes wait in `in`, bounded by head + body limits.
  * H2  A reply is ended exactly once, by its route or by the close of the connection; on_close runs at most once and
- * only before the end. H3  Routes may answer from inside their call. Nothing here calls a route from inside a call of
- * that route. H4  Input is never left unread when we close after a refusal: unread bytes make the kernel send a reset,
- * which can overtake the answer that says why.
+ *     only before the end.
+ * H3  Routes may answer from inside their call. Nothing here calls a route from inside a call of that route.
+ * H4  Input is never left unread when we close after a refusal: unread bytes make the kernel send a reset, which can
+ *     overtake the answer that says why.
  *
  * Why our own: the packaged servers bring a second TLS stack or a second event loop, and limits and authorisation
  * belong in one place. */

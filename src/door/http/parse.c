@@ -1,7 +1,7 @@
 /* parse.c: see parse.h.
  *
- * Refused on purpose: bare LF, folded headers, blanks before the colon, Content-Length together with Transfer-Encoding, two
- * different lengths, a second Host, control characters anywhere in the head, HTTP/2 prefaces. */
+ * Refused on purpose: bare LF, folded headers, blanks before the colon, Content-Length together with Transfer-Encoding,
+ * two different lengths, a second Host, control characters anywhere in the head, HTTP/2 prefaces. */
 #include "door/http/parse.h"
 
 #include <string.h>

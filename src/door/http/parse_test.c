@@ -1,5 +1,5 @@
-/* Proves: the head parser takes what curl and browsers send, refuses what two servers could read differently, needs more at every cut,
- * and never reads past its input (run under ASan with exact-size copies). */
+/* Proves: the head parser takes what curl and browsers send, refuses what two servers could read differently, needs
+ * more at every cut, and never reads past its input (run under ASan with exact-size copies). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* The requests of administration tools, in every version: configurations, partitions, deleted records, epochs, forgotten
- * offsets. Method: as requests_test.c; each test is one story. */
+/* The requests of administration tools, in every version: configurations, partitions, deleted records, epochs,
+ * forgotten offsets. Method: as requests_test.c; each test is one story. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
-/* AlterConfigs and IncrementalAlterConfigs: the older one replaces all that is set on a topic, the newer one changes what
- * it names. A resource is altered whole or not at all, and the answer says that it is durable and holds. */
+/* AlterConfigs and IncrementalAlterConfigs: the older one replaces all that is set on a topic, the newer one changes
+ * what it names. A resource is altered whole or not at all, and the answer says that it is durable and holds. */
 #include "door/kafka/kafka_int.h"
 
 #include "base/map.h"

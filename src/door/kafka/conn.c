@@ -4,13 +4,15 @@
  *                                                   └─ parked ... later ─┴─▶ front of the queue ready? ──▶ one send
  *
  * C1  Replies leave strictly in the order of the requests, whatever order they became ready in: only a run of ready
- * requests at the front of the queue is sent. C2  One send is under way at a time; what becomes ready meanwhile leaves
- * together in the next. So the small replies of one loop turn share a system call, and a slow peer never makes more
- * than the queue below. C3  At LIMIT_CONN_INFLIGHT_MAX requests, or LIMIT_CONN_SEND_BYTES_MAX bytes of replies, no
- * further frame is handled and nothing is read until some have left. C4  Memory grows with the bytes that have arrived,
- * never with a length that a peer only claims. The rest of a large frame is read to where it belongs and nothing beyond
- * it, so that the next frame begins at the start of the buffer and large frames are never moved. C5  A connection is
- * freed when the net has said its last word, no send is under way and no task is posted. */
+ *     requests at the front of the queue is sent.
+ * C2  One send is under way at a time; what becomes ready meanwhile leaves together in the next. So the small replies
+ *     of one loop turn share a system call, and a slow peer never makes more than the queue below.
+ * C3  At LIMIT_CONN_INFLIGHT_MAX requests, or LIMIT_CONN_SEND_BYTES_MAX bytes of replies, no further frame is handled
+ *     and nothing is read until some have left.
+ * C4  Memory grows with the bytes that have arrived, never with a length that a peer only claims. The rest of a large
+ *     frame is read to where it belongs and nothing beyond it, so that the next frame begins at the start of the
+ *     buffer and large frames are never moved.
+ * C5  A connection is freed when the net has said its last word, no send is under way and no task is posted. */
 #include "door/kafka/kafka_int.h"
 
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* The connection: frames in any pieces, replies in order, limits, malformed input, and the end of the door. Method: a door over a
- * simulated broker and network; clients send bytes of their own making; virtual time. */
+/* The connection: frames in any pieces, replies in order, limits, malformed input, and the end of the door. Method: a
+ * door over a simulated broker and network; clients send bytes of their own making; virtual time. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -201,8 +201,8 @@ static void test_conn__too_new_api_versions_are_told_the_range(void **state)
     kworld_deinit(&w);
 }
 
-/* A client that goes away while its requests are parked, or while a large answer is on its way, leaves nothing behind (the
- * address sanitizer looks). */
+/* A client that goes away while its requests are parked, or while a large answer is on its way, leaves nothing behind
+ * (the address sanitizer looks). */
 static void test_conn__a_client_may_vanish_at_any_moment(void **state)
 {
     (void)state;

@@ -7,10 +7,12 @@
  *
  * F1  The minimum is met by the SUM over all partitions.
  * F2  The first partition that has data may exceed every limit by one batch, so that a reader always gets on; the
- * others not. F3  Which partition is looked at first rotates with each request of the connection: none starves behind a
- * busy one. F4  Between wake and collect a topic may be deleted: partitions are looked up anew at each collect, never
- * kept. F5  A reader of committed records gets nothing from the last stable offset on, and with what it gets a list of
- * the aborted transactions in it: dropping their records is its part. Sessions are always declined (id 0): legal, and clients then name all partitions in each request. */
+ *     others not.
+ * F3  Which partition is looked at first rotates with each request of the connection: none starves behind a busy one.
+ * F4  Between wake and collect a topic may be deleted: partitions are looked up anew at each collect, never kept.
+ * F5  A reader of committed records gets nothing from the last stable offset on, and with what it gets a list of the
+ *     aborted transactions in it: dropping their records is its part. Sessions are always declined (id 0): legal, and
+ *     clients then name all partitions in each request. */
 #include "door/kafka/kafka_int.h"
 
 #include <stdlib.h>

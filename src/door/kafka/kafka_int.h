@@ -252,7 +252,7 @@ void kafka_handle_delete_topics(struct kafka_request *q, void *body);
 void kafka_handle_create_partitions(struct kafka_request *q, void *body); /* partitions.c */
 void kafka_handle_delete_records(struct kafka_request *q, void *body);
 void kafka_handle_offset_for_leader_epoch(struct kafka_request *q, void *body);
-void kafka_handle_init_producer_id(struct kafka_request *q, void *body); /* producer_id.c */
+void kafka_handle_init_producer_id(struct kafka_request *q, void *body);      /* producer_id.c */
 void kafka_handle_add_partitions_to_txn(struct kafka_request *q, void *body); /* txn.c */
 void kafka_handle_add_offsets_to_txn(struct kafka_request *q, void *body);
 void kafka_handle_end_txn(struct kafka_request *q, void *body);

@@ -1,4 +1,5 @@
-/* The requests: what a client gets for each of them, errors included. Method: as conn_test.c; each test is one story. */
+/* The requests: what a client gets for each of them, errors included. Method: as conn_test.c; each test is one story.
+ * */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -226,7 +227,8 @@ static void test_fetch__ends_are_empty_and_beyond_is_an_error(void **state)
     assert_int_equal(r.topics.at[0].partitions.at[0].error_code, KE_UNKNOWN_TOPIC_OR_PARTITION);
 }
 
-/* F1: the minimum counts all partitions together; a wake that does not reach it parks again; the time runs out as asked. */
+/* F1: the minimum counts all partitions together; a wake that does not reach it parks again; the time runs out as
+ * asked. */
 static void test_fetch__waits_for_the_sum_or_the_time(void **state)
 {
     struct kafka_fetch_response r;

@@ -1,5 +1,5 @@
-/* test_client.h: a broker with a Kafka door in a simulated world, and clients that speak frames to it. For tests and the fuzz
- * target: everything that must not fail is checked, so that it works without a test framework. */
+/* test_client.h: a broker with a Kafka door in a simulated world, and clients that speak frames to it. For tests and
+ * the fuzz target: everything that must not fail is checked, so that it works without a test framework. */
 #ifndef WEIR_DOOR_KAFKA_TEST_CLIENT_H
 #define WEIR_DOOR_KAFKA_TEST_CLIENT_H
 

@@ -1,9 +1,11 @@
-/* topic_config.c: a topic's configuration under Kafka's names, for CreateTopics, DescribeConfigs and both ways to alter it.
+/* topic_config.c: a topic's configuration under Kafka's names, for CreateTopics, DescribeConfigs and both ways to alter
+ * it.
  *
- * K1  What is accepted is honoured. A name whose behaviour this server does not have takes the one value that describes
- * what it does, and anything else is refused with that value in the message: a program that asks for two in-sync
- * replicas must not believe that it has them. K2  What is set is shown as set (source DYNAMIC_TOPIC_CONFIG), and setting
- * every shown value back, as tools do that alter all of a topic, changes nothing. */
+ * K1  What is accepted is honoured. A name whose behaviour this server does not have takes the one value that
+ *     describes what it does, and anything else is refused with that value in the message: a program that asks for
+ *     two in-sync replicas must not believe that it has them.
+ * K2  What is set is shown as set (source DYNAMIC_TOPIC_CONFIG), and setting every shown value back, as tools do that
+ *     alter all of a topic, changes nothing. */
 #include "door/kafka/kafka_int.h"
 
 #include "base/text.h"

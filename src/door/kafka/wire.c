@@ -7,11 +7,11 @@
  *   end of a struct  nothing                              tags: uvarint count, then uvarint tag, uvarint size, value
  *
  * W1  Nothing is read outside of the message, and nothing is allocated before the count was compared with the bytes
- * that are left: an element takes at least its smallest encoding. All arrays of a message together stay below
+ *     that are left: an element takes at least its smallest encoding. All arrays of a message together stay below
  *     WIRE_DECODED_BYTES_MAX.
- * W2  Strict: a null where none is allowed, a negative count, tags that do not rise, a known tag that does not fill its
- * size and bytes left over at the end are all ERR_PROTOCOL. Unknown tags are skipped by their size. W3  After a
- * successful decode every field has a value, also those the version does not carry.
+ * W2  Strict: a null where none is allowed, a negative count, tags that do not rise, a known tag that does not fill
+ *     its size and bytes left over at the end are all ERR_PROTOCOL. Unknown tags are skipped by their size.
+ * W3  After a successful decode every field has a value, also those the version does not carry.
  *
  * Why tables and one interpreter instead of generated code for each message: 20 messages with up to 14 versions are 150
  * KiB of code the one way and 20 KiB the other, and one small interpreter is what a fuzzer covers well. The interpreter

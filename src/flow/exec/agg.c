@@ -120,7 +120,7 @@ bool agg_result(const struct agg *a, const struct agg_state *s, struct sql_value
     }
     out->is_null = s->count == 0;
     if (out->is_null) return true;
-    i128 sum = ((i128)s->sum.hi << 64) | s->sum.lo;
+    i128 sum = (i128)s->sum.hi * ((i128)1 << 64) + s->sum.lo; /* a shift of a negative number is undefined */
     switch (a->op) {
     case AGG_AVG_I:
     case AGG_SUM_I:

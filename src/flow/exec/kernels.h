@@ -26,8 +26,8 @@ extern const struct kernel kernels[FN_COUNT];
 /* The flags string of fn.def. */
 extern const char *const fn_flags[FN_COUNT];
 
-/* Room for n bytes of text. NULL: the row is bad, since the texts computed for its chunk would pass a bound; a few rows of
- * nested REPLACE must not take the server's memory and time. What a row's result is then does not matter. */
+/* Room for n bytes of text. NULL: the row is bad, since the texts computed for its chunk would pass a bound; a few rows
+ * of nested REPLACE must not take the server's memory and time. What a row's result is then does not matter. */
 uint8_t *text_room(struct call *k, int row, size_t n);
 /* Marks a row as bad. `text` is not copied. */
 void row_fail(struct call *k, int row, const char *text);

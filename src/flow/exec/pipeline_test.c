@@ -1,5 +1,5 @@
-/* The executor without an engine: the steady path calls no malloc; groups match a naive table; state that is collected and restored
- * goes on the same; watermarks and windows do their arithmetic. */
+/* The executor without an engine: the steady path calls no malloc; groups match a naive table; state that is collected
+ * and restored goes on the same; watermarks and windows do their arithmetic. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
