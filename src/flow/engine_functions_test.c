@@ -77,6 +77,8 @@ static const struct {
     {"CAST(TRUE AS STRING)", "\"TRUE\""},
     {"CAST('yes' AS BOOLEAN)", "true"},
     {"CAST(s AS VARCHAR(5))", "\"Hello\""},
+    {"SUM(-i)", "-7"}, /* 128 bits inside, negative */
+    {"AVG(-i)", "-7"},
 };
 static const struct {
     const char *expr, *why;
