@@ -78,6 +78,10 @@ static void route_sql(void *arg, const struct http_request *q, struct http_reply
     http_reply_on_close(reply, on_client_gone, c);
     http_reply_on_drain(reply, on_client_drained, c);
     c->request = sql_service_execute(r->sql, q->body, events ? SQL_FORMAT_EVENTS : SQL_FORMAT_ROWS, &c->client);
+    if (c->request != NULL) return;
+    http_reply_error(reply, 503, "busy", "as many statements are running as this server takes at once",
+                     "end a continuous query that nobody reads");
+    free(c);
 }
 
 /* ---- health ---- */

@@ -13,6 +13,7 @@
  * S3  The worker stops producing (is_full) when REQUEST_BYTES_MAX wait; the shard resumes it after draining. */
 #include "app/sql_service.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -29,6 +30,7 @@ struct sql_service {
     struct loop *shard;
     struct os_thread *thread;
     struct list requests;
+    unsigned n_requests;
     bool stopping;
     void (*stopped)(void *arg);
     void *stopped_arg;
@@ -246,12 +248,15 @@ static void on_release(struct task *t)
     struct sql_request *r = CONTAINER_OF(t, struct sql_request, release_task);
     struct sql_service *s = r->service;
     list_remove(&r->link);
+    s->n_requests--;
     pthread_mutex_destroy(&r->lock);
     buf_deinit(&r->text);
     buf_deinit(&r->filling);
     buf_deinit(&r->draining);
     buf_deinit(&r->error);
     free(r);
+    /* glibc keeps what two threads freed in turn: after 300 stalled queries, 684 MB. When the last is gone it goes back. */
+    if (s->n_requests == 0) malloc_trim(0);
     stop_when_empty(s);
 }
 
@@ -291,7 +296,9 @@ static void on_drain(struct task *t)
 struct sql_request *sql_service_execute(struct sql_service *s, struct bytes text, enum sql_format format,
                                         struct sql_client *c)
 {
-    struct sql_request *r = calloc(1, sizeof *r);
+    struct sql_request *r;
+    if (s->n_requests >= LIMIT_SQL_REQUESTS_MAX) return NULL;
+    r = calloc(1, sizeof *r);
     check(r != NULL);
     r->service = s;
     r->format = format;
@@ -309,6 +316,7 @@ struct sql_request *sql_service_execute(struct sql_service *s, struct bytes text
     r->resume_task.run = on_resume;
     r->cancel_task.run = on_cancel;
     list_push_back(&s->requests, &r->link);
+    s->n_requests++;
     s->loop->post(s->loop, &r->start_task);
     return r;
 }

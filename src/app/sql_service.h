@@ -28,6 +28,7 @@ struct sql_client {
     void (*done)(struct sql_client *c, bool failed, struct bytes error_json);
 };
 struct sql_request;
+/* NULL: LIMIT_SQL_REQUESTS_MAX are under way; nothing was called and nothing will be. */
 struct sql_request *sql_service_execute(struct sql_service *s, struct bytes text, enum sql_format format,
                                         struct sql_client *c);
 void sql_request_resume(struct sql_request *r);

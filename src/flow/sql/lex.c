@@ -78,7 +78,11 @@ size_t sql_split(struct bytes text, bool *is_blank)
     size_t found = 0;
 
     while (at < text.len) {
-        if (!skip_blanks(text, &at) || at >= text.len) break;
+        if (!skip_blanks(text, &at)) {
+            blank = false; /* a comment that does not end is an error to be said, not nothing */
+            break;
+        }
+        if (at >= text.len) break;
         if (text.ptr[at] == ';') {
             found = at + 1;
             break;
