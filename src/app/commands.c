@@ -120,7 +120,7 @@ const struct cli_command cli_commands[] = {
      cmd_serve, 0, 0},
     {"dev", "Run a server for development with everything on and print its addresses", "", serve_options,
      "The same server and options as `weir serve`, with friendlier words.",
-     "  weir dev\n  weir dev --data /tmp/try --kafka 127.0.0.1:0", cmd_dev, 0, 0},
+     "  weir dev\n  weir dev --data try --kafka 127.0.0.1:0", cmd_dev, 0, 0},
     {"topic create", "Create a topic", "TOPIC", topic_create_options, NULL,
      "  weir topic create orders --partitions 8\n  weir topic create audit --set retention.ms=-1", cmd_topic_create, 1,
      1},
