@@ -88,6 +88,7 @@ static rd_kafka_t *consumer(const char *group)
     set(conf, "enable.partition.eof", "true");
     set(conf, "session.timeout.ms", "6000");
     set(conf, "heartbeat.interval.ms", "500");
+    set(conf, "fetch.wait.max.ms", "50"); /* or each end of a partition is seen half a second late */
     rk = client(RD_KAFKA_CONSUMER, conf);
     rd_kafka_poll_set_consumer(rk);
     return rk;

@@ -19,7 +19,8 @@ def producer(broker, **more):
 
 def consumer(broker, group, **more):
     return Consumer({'bootstrap.servers': broker, 'group.id': group, 'auto.offset.reset': 'earliest', 'enable.auto.commit': False,
-                     'session.timeout.ms': 6000, 'heartbeat.interval.ms': 500, **{k.replace('_', '.'): v for k, v in more.items()}})
+                     'session.timeout.ms': 6000, 'heartbeat.interval.ms': 500, 'fetch.wait.max.ms': 50,
+                     **{k.replace('_', '.'): v for k, v in more.items()}})
 
 
 def send(client, topic, tag, count, **more):
