@@ -153,6 +153,20 @@ static void os_net_local(struct net *n, struct conn *c, struct net_address *out)
     address_format(&s, out);
 }
 
+static bool os_net_is_encrypted(struct net *n, struct conn *c)
+{
+    (void)n;
+    (void)c;
+    return false;
+}
+
+static struct bytes os_net_peer_subject(struct net *n, struct conn *c)
+{
+    (void)n;
+    (void)c;
+    return (struct bytes){0};
+}
+
 static void os_net_peer(struct net *n, struct conn *c, struct net_address *out)
 {
     struct sockaddr_storage s = {0};
@@ -598,6 +612,8 @@ enum err_code os_net_create(struct net **out, struct loop *os_loop, struct err *
         .send_queued = os_net_send_queued,
         .local = os_net_local,
         .peer = os_net_peer,
+        .is_encrypted = os_net_is_encrypted,
+        .peer_subject = os_net_peer_subject,
         .close = os_net_close,
     };
     o->loop = os_loop;

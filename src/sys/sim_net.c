@@ -401,6 +401,20 @@ static void sim_net_local(struct net *n, struct conn *c, struct net_address *out
     *out = c->local;
 }
 
+static bool sim_net_is_encrypted(struct net *n, struct conn *c)
+{
+    (void)n;
+    (void)c;
+    return false;
+}
+
+static struct bytes sim_net_peer_subject(struct net *n, struct conn *c)
+{
+    (void)n;
+    (void)c;
+    return (struct bytes){0};
+}
+
 static void sim_net_peer(struct net *n, struct conn *c, struct net_address *out)
 {
     *out = c->remote;
@@ -450,6 +464,8 @@ struct sim_net *sim_net_create(struct sim *s)
         .send_queued = sim_net_send_queued,
         .local = sim_net_local,
         .peer = sim_net_peer,
+        .is_encrypted = sim_net_is_encrypted,
+        .peer_subject = sim_net_peer_subject,
         .close = sim_net_close,
     };
     o->sim = s;

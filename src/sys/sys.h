@@ -142,6 +142,11 @@ struct net {
     size_t (*send_queued)(struct net *n, struct conn *c);                  /* bytes not yet with the kernel */
     void (*local)(struct net *n, struct conn *c, struct net_address *out); /* the address the peer connected to */
     void (*peer)(struct net *n, struct conn *c, struct net_address *out);
+    /* What the transport knows of the peer (sys/tls.h); TCP alone says false and nothing. From accept or `connected` on
+     * for is_encrypted, from the first received byte on for peer_subject: the distinguished name of a verified client
+     * certificate in RFC 2253 form, empty without one; borrowed until closed. */
+    bool (*is_encrypted)(struct net *n, struct conn *c);
+    struct bytes (*peer_subject)(struct net *n, struct conn *c);
     void (*close)(struct net *n, struct conn *c); /* handler->closed follows, from the loop; again: harmless */
 };
 

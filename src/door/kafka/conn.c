@@ -155,7 +155,7 @@ void kafka_conn_close(struct kafka_conn *c)
 {
     if (c->is_closing || c->is_closed) return;
     c->is_closing = true;
-    c->door->sys->net->close(c->door->sys->net, c->net_conn);
+    c->door->net->close(c->door->net, c->net_conn);
 }
 
 static void fail_text(struct kafka_conn *c, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
@@ -166,8 +166,8 @@ static void fail_text(struct kafka_conn *c, const char *fmt, va_list args)
     (void)vsnprintf(text, sizeof text, fmt, args);
     c->door->stats.request_errors_total++;
     if (!c->is_closing)
-        diag_printf(c->door->sys->diag, DIAG_WARN, "kafka", "peer=%s:%u closing=\"%s\"", c->peer.host, c->peer.port,
-                    text);
+        diag_printf(c->door->sys->diag, DIAG_WARN, "kafka", "peer=%s:%u closing=\"%s\"", c->session.peer.host,
+                    c->session.peer.port, text);
     kafka_conn_close(c);
 }
 
@@ -312,7 +312,7 @@ static void conn_flush(struct kafka_conn *c)
     if (c->n_iov == 0) return;
     c->is_sending = true;
     c->send = (struct send_req){.iov = c->iov, .n = c->n_iov, .sent = on_sent};
-    c->door->sys->net->send(c->door->sys->net, c->net_conn, &c->send);
+    c->door->net->send(c->door->net, c->net_conn, &c->send);
 }
 
 /* ---- in ---- */
@@ -350,7 +350,7 @@ static void conn_process(struct kafka_conn *c)
 
 static void conn_turn(struct kafka_conn *c)
 {
-    struct net *net = c->door->sys->net;
+    struct net *net = c->door->net;
 
     if (c->is_busy) {
         c->again = true;
@@ -447,8 +447,8 @@ static void on_closed(void *user, const struct err *e)
     struct kafka_conn *c = user;
 
     if (e != NULL)
-        diag_printf(c->door->sys->diag, DIAG_DEBUG, "kafka", "peer=%s:%u gone=\"%s\"", c->peer.host, c->peer.port,
-                    e->text);
+        diag_printf(c->door->sys->diag, DIAG_DEBUG, "kafka", "peer=%s:%u gone=\"%s\"", c->session.peer.host,
+                    c->session.peer.port, e->text);
     c->is_closed = true;
     requests_drop(c);
     conn_free_when_quiet(c);
@@ -470,7 +470,9 @@ void *kafka_conn_accept(void *door, struct conn *net_conn, const struct conn_han
     list_init(&c->requests);
     list_init(&c->sending);
     list_push_back(&d->conns, &c->link);
-    d->sys->net->peer(d->sys->net, net_conn, &c->peer);
+    d->net->peer(d->net, net_conn, &c->session.peer);
+    c->session.door = "kafka";
+    c->session.principal = KAFKA_ANONYMOUS;
     d->stats.connections++;
     d->stats.connections_total++;
     *handler = &conn_handler;

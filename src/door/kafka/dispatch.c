@@ -109,5 +109,5 @@ void kafka_advertised(const struct kafka_request *q, struct net_address *out)
     if (d->options.advertise.host[0] != '\0')
         *out = d->options.advertise;
     else
-        d->sys->net->local(d->sys->net, q->conn->net_conn, out);
+        d->net->local(d->net, q->conn->net_conn, out);
 }

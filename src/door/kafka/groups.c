@@ -74,7 +74,7 @@ void kafka_handle_join_group(struct kafka_request *q, void *body)
         .member_id = in->member_id,
         .instance_id = in->group_instance_id,
         .client_id = q->header.client_id.ptr != NULL ? q->header.client_id : BYTES_LIT(""),
-        .client_host = bytes_str(arena_printf(&q->arena, "/%s", q->conn->peer.host)),
+        .client_host = bytes_str(arena_printf(&q->arena, "/%s", q->conn->session.peer.host)),
         .protocol_type = in->protocol_type,
         .session_timeout_ms = in->session_timeout_ms,
         /* Version 0 has one time for both. */

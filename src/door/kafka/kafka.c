@@ -24,13 +24,15 @@ enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const s
     enum err_code rc;
 
     *out = NULL;
-    check(d != NULL && sys->net != NULL);
+    check(d != NULL);
     d->broker = b;
     d->sys = sys;
     d->options = *o;
+    d->net = o->net != NULL ? o->net : sys->net;
+    check(d->net != NULL);
     list_init(&d->conns);
     list_init(&d->spare);
-    rc = sys->net->listen(sys->net, &o->listen, kafka_conn_accept, d, &d->listener, bound, e);
+    rc = d->net->listen(d->net, &o->listen, kafka_conn_accept, d, &d->listener, bound, e);
     if (rc != ERR_NONE) {
         free(d);
         return err_wrap(e, rc, "opening the Kafka door");
@@ -68,7 +70,7 @@ void kafka_door_close(struct kafka_door *d, void (*done)(void *arg), void *arg)
     d->is_closing = true;
     d->closed = done;
     d->closed_arg = arg;
-    d->sys->net->listener_close(d->sys->net, d->listener);
+    d->net->listener_close(d->net, d->listener);
     d->drain_timer.fire = drain_fire;
     loop->timer_start(loop, &d->drain_timer, loop->now_ns(loop) + KAFKA_DRAIN_MS * 1000000ull);
     for (link = d->conns.next; link != &d->conns; link = next) {

@@ -8,7 +8,9 @@
 #include "broker/group.h"
 
 struct kafka_door;
+/* One door for each listener. */
 struct kafka_door_options {
+    struct net *net; /* borrowed; NULL: the broker's own, plain TCP */
     struct net_address listen;
     struct net_address advertise; /* host empty: the address each client connected to */
     int32_t node_id;

@@ -8,6 +8,7 @@
 #define WEIR_DOOR_KAFKA_KAFKA_INT_H
 
 #include "base/limits.h"
+#include "broker/auth.h"
 #include "broker/txn.h"
 #include "door/kafka/kafka.h"
 #include "door/kafka/kafka_codec.h"
@@ -19,11 +20,13 @@
                                              */
 #define KAFKA_RECEIVE_STEP (64u << 10) /* the receive buffer starts at this and at most doubles as bytes arrive */
 #define KAFKA_RECEIVE_KEPT (2u << 20)  /* an empty receive buffer above this is given back */
-#define KAFKA_DRAIN_MS 5000            /* a closing door waits so long for replies to leave */
+#define KAFKA_ANONYMOUS "User:ANONYMOUS"
+#define KAFKA_DRAIN_MS 5000 /* a closing door waits so long for replies to leave */
 
 struct kafka_door {
     struct broker *broker; /* borrowed */
     const struct sys *sys; /* borrowed */
+    struct net *net;       /* borrowed; of this listener */
     struct kafka_door_options options;
     struct listener *listener;
     struct list conns; /* struct kafka_conn */
@@ -40,7 +43,7 @@ struct kafka_conn {
     struct list link; /* door->conns */
     struct kafka_door *door;
     struct conn *net_conn;
-    struct net_address peer;
+    struct session session;
 
     /* Receive buffer: [at, len) is not handled yet. */
     uint8_t *in;
@@ -113,6 +116,12 @@ static inline struct loop *kafka_loop(const struct kafka_request *q)
 static inline int kafka_version(const struct kafka_request *q)
 {
     return q->header.version;
+}
+/* May who sent this request do that? */
+static inline bool kafka_may(const struct kafka_request *q, enum acl_operation op, enum acl_resource type,
+                             struct bytes name)
+{
+    return authorise(kafka_broker(q), &q->conn->session, op, type, name);
 }
 /* Where clients find this node: the configured address, or the one this client connected to. */
 void kafka_advertised(const struct kafka_request *q, struct net_address *out);
