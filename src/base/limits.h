@@ -39,6 +39,11 @@
 #define LIMIT_GROUP_MEMBERS_MAX 1000
 #define LIMIT_OFFSET_METADATA_LEN_MAX 4096
 
+/* ---- quotas ---- */
+#define LIMIT_QUOTAS_MAX 10000         /* rules; more: refused */
+#define LIMIT_QUOTA_NAME_LEN_MAX 1024  /* of a user, client id or address in a rule; longer: refused, never matches */
+#define LIMIT_QUOTA_BUCKETS_MAX 10000u /* windows, about 200 bytes each; further ones share one */
+
 /* ---- flows ---- */
 #define LIMIT_CHUNK_ROWS 2048          /* rows of a columnar batch */
 #define LIMIT_SQL_BYTES_MAX (1u << 20) /* statement text; longer: refused */

@@ -31,6 +31,7 @@
 
 struct groups;
 struct txns;
+struct quotas;
 
 struct partition {
     struct topic *topic; /* borrowed: the topic owns its partitions */
@@ -112,6 +113,7 @@ struct broker {
 
     struct groups *groups; /* owned; see group_int.h */
     struct txns *txns;     /* owned; see txn_int.h */
+    struct quotas *quotas; /* owned; see quota.c */
     struct map open_units; /* of ports: names; value: any */
     struct broker_stats stats;
     bool is_closing;
@@ -210,6 +212,10 @@ void groups_deliver(struct broker *b); /* calls what is answered */
 void groups_close(struct broker *b);   /* answers parked requests with ERR_CLOSED */
 void groups_destroy(struct broker *b);
 void groups_topic_deleted(struct broker *b, struct bytes topic);
+
+/* ---- quota.c ---- */
+MUST_USE enum err_code quotas_open(struct broker *b, struct err *e);
+void quotas_destroy(struct broker *b);
 
 /* ---- txn*.c ---- */
 MUST_USE enum err_code txns_open(struct broker *b, struct err *e);
