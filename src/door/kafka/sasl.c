@@ -12,7 +12,10 @@
  * X3  A login on a connection that is logged in must be the same principal's.
  * X4  PLAIN is offered on encrypted connections only, unless the operator said otherwise.
  * X5  SCRAM as RFC 5802 says: the nonce must come back whole, the channel binding must repeat the header of the first
- *     message, mandatory extensions and "p=" are refused, and delegation tokens (tokenauth) do not exist. */
+ *     message, mandatory extensions and "p=" are refused, and delegation tokens (tokenauth) do not exist.
+ * X6  One exception: librdkafka before 2.8 repeats its own nonce in front of the whole one (Kafka before 3.7.2 took
+ *     anything that ended right). Exactly that is taken, too: our fresh part must still be there, and the proof covers
+ *     what was sent. */
 #include "door/kafka/kafka_int.h"
 
 #include <stdio.h>
@@ -36,6 +39,7 @@ struct kafka_sasl {
     char name[LIMIT_USER_NAME_LEN_MAX + 1];
     char user_in[LIMIT_USER_NAME_LEN_MAX + 1]; /* who is logged in */
     struct scram_verifier verifier;
+    size_t client_nonce_len;
     bool is_user;
     struct buf first, nonce, gs2; /* client-first-bare "," server-first; both nonces; the client's header */
     struct kafka_request *parked;
@@ -255,6 +259,7 @@ static void scram_begin(struct kafka_sasl *s, struct kafka_request *q, struct by
     }
     s->is_user = scram_challenge(s->conn->door->broker, s->user, (enum scram_mechanism)s->mechanism, &s->verifier);
     buf_put_bytes(&s->nonce, nonce);
+    s->client_nonce_len = nonce.len;
     crypto_random(sys->rng, chance, sizeof chance);
     crypto_base64_put(&s->nonce, bytes_of(chance, sizeof chance));
     buf_put_str(&s->first, ",");
@@ -266,6 +271,16 @@ static void scram_begin(struct kafka_sasl *s, struct kafka_request *q, struct by
     buf_printf(&s->first, ",i=%u", s->verifier.iterations);
     s->step = 1;
     answer(s, q, KE_NONE, bytes_of(s->first.ptr + at, s->first.len - at));
+}
+
+/* X6 */
+static bool is_our_nonce(const struct kafka_sasl *s, struct bytes got)
+{
+    struct bytes whole = buf_bytes(&s->nonce), client = bytes_slice(whole, 0, s->client_nonce_len);
+
+    if (bytes_equal(got, whole)) return true;
+    return got.len == client.len + whole.len && bytes_equal(bytes_slice(got, 0, client.len), client) &&
+           bytes_equal(bytes_slice(got, client.len, whole.len), whole);
 }
 
 /* c=header,r=nonce[,extensions],p=proof; *without is what the proof is about. */
@@ -280,7 +295,7 @@ static bool scram_final(struct kafka_sasl *s, struct bytes token, struct buf *pr
     bool is_same = crypto_base64_decode(binding, &header) && bytes_equal(buf_bytes(&header), buf_bytes(&s->gs2));
     buf_deinit(&header);
     if (!is_same) return false; /* X5 */
-    if (!attribute(&rest, &name, &nonce) || name != 'r' || !bytes_equal(nonce, buf_bytes(&s->nonce))) return false;
+    if (!attribute(&rest, &name, &nonce) || name != 'r' || !is_our_nonce(s, nonce)) return false;
     size_t at = rest.len;
     while (at > 0 && rest.ptr[at - 1] != ',')
         at--;
