@@ -237,6 +237,27 @@ static void test_user__names_that_mean_something_else_are_refused(void **state)
     world_deinit(&w);
 }
 
+static void test_user__checks_that_wait_are_bounded(void **state)
+{
+    static struct checking all[LIMIT_PASSWORD_CHECKS_MAX + 1];
+    struct world w;
+    (void)state;
+
+    world_init(&w, 3);
+    world_open(&w);
+    for (int i = 0; i < LIMIT_PASSWORD_CHECKS_MAX; i++) {
+        all[i] = (struct checking){.check.done = checked};
+        assert_int_equal(password_check(w.b, &all[i].check, BYTES_LIT("a"), BYTES_LIT("x")), ERR_BUSY);
+    }
+    struct checking *more = &all[LIMIT_PASSWORD_CHECKS_MAX];
+    more->check.done = checked;
+    assert_int_equal(password_check(w.b, &more->check, BYTES_LIT("a"), BYTES_LIT("x")), ERR_DENIED);
+    world_run(&w, 1000);
+    assert_true(all[LIMIT_PASSWORD_CHECKS_MAX - 1].is_done);
+    assert_int_equal(check_now(&w, BYTES_LIT("a"), BYTES_LIT("x")), ERR_DENIED);
+    world_deinit(&w);
+}
+
 /* ---- nothing secret on the disk, and the audit ---- */
 static bool topic_has(struct world *w, const char *topic, const char *text)
 {
@@ -325,6 +346,7 @@ int main(void)
         cmocka_unit_test(test_acl__what_makes_no_sense_is_refused),
         cmocka_unit_test(test_user__passwords_are_checked_and_changed),
         cmocka_unit_test(test_user__names_that_mean_something_else_are_refused),
+        cmocka_unit_test(test_user__checks_that_wait_are_bounded),
         cmocka_unit_test(test_audit__says_who_was_denied_and_no_secret),
         cmocka_unit_test(test_audit__a_flood_of_denials_is_bounded_and_counted),
         cmocka_unit_test(test_authorise_any__needs_a_right_that_no_denial_covers),

@@ -126,6 +126,37 @@ static void test_crypto__an_ec_signature_is_checked(void **state)
     buf_deinit(&sig);
 }
 
+/* Key and signature made by the program openssl. */
+static void test_crypto__an_rsa_signature_is_checked(void **state)
+{
+    struct buf n, sig;
+    struct crypto_key *k = NULL;
+    struct err e = {0};
+    (void)state;
+
+    struct bytes modulus =
+        url_decoded(&n, "8fee_LBMlCJe8QNjdfn3mCRAml5ZnMazM_8YRW9xRUvGbQnwN95lVuiMRGTft5y43BIs01EMB2VPxlsH"
+                        "SqN6B3n9Xv-mHnAgyrXu6VJUV9x3AUGH4VmxPg9qHcqw7MV8wTuUVAoSNHuRuSWXCfzgGBAqqOa1qAYH"
+                        "-_1-U0aJ9qIlJLpnU0vFReyKDKb6RaSzx5b1pDkD6vlNJsdVEexGRxnVgoof18OYwuFowd4yNScsQq9n"
+                        "sf4X4G9l2H6uq-KUAxMgcoFW0fDWzO5J8934Ta_Zr6bKvbTSdiA0CV4jAU8G-SAIiKhw2pc7qyxkg5Af"
+                        "VWiu0yeekpthpcNwzYOorw");
+    struct bytes s =
+        url_decoded(&sig, "5yxbwWmZvgIviMuFMF270e7KvMn1teIcIcXVg9v2Aj1EZMigjpzniOEVZ9tCLmvW2D9H7aqmrzgAO3Tk"
+                          "C9fVDAQKQ10nqGUZ9gBuDb0KUqMYRmiocMpjWxeKpn_YnRlK-LRHt3f4IKEPX2aRSdzrPhhft60XiS7v"
+                          "7uwvBqDKr5nAHg0tIiStaOoWN_RUZw9yPXZURei0WpyNWqzs2xFQG5_TyxKspwRLNq9I9mm4jo4QjYq9"
+                          "128DuA517L5rVVVoTU6ZWzvvof52Ooyi96rDAXDuZUxljllY9D8MeuWMH3YK3ME_WHPPIwO2gx1YLpky"
+                          "CqvYY3sXLZIx-lJz8yzXrA");
+    assert_int_equal(crypto_key_rsa(&k, modulus, bytes_of("\x01\x00\x01", 3), &e), ERR_NONE);
+    assert_true(crypto_key_is_rsa(k));
+    assert_true(crypto_verify(k, CRYPTO_SHA256, BYTES_LIT("a text to sign"), s));
+    assert_false(crypto_verify(k, CRYPTO_SHA512, BYTES_LIT("a text to sign"), s));
+    assert_false(crypto_verify(k, CRYPTO_SHA256, BYTES_LIT("a text to sigh"), s));
+    assert_false(crypto_verify(k, CRYPTO_SHA256, BYTES_LIT("a text to sign"), bytes_slice(s, 1, s.len - 1)));
+    crypto_key_destroy(k);
+    buf_deinit(&n);
+    buf_deinit(&sig);
+}
+
 static void test_crypto__small_rsa_keys_are_refused(void **state)
 {
     uint8_t n[255];
@@ -163,6 +194,7 @@ int main(void)
         cmocka_unit_test(test_crypto__pbkdf2_gives_scrams_keys),
         cmocka_unit_test(test_crypto__base64_is_strict),
         cmocka_unit_test(test_crypto__an_ec_signature_is_checked),
+        cmocka_unit_test(test_crypto__an_rsa_signature_is_checked),
         cmocka_unit_test(test_crypto__small_rsa_keys_are_refused),
         cmocka_unit_test(test_crypto__chance_fills_every_byte),
     };

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 from server import Server
 
@@ -112,6 +114,15 @@ def secret_is_nowhere(directory):
                 assert PASSWORD.encode() not in f.read(), f'the password is in {name}'
 
 
+def sql_is_refused(http):
+    """Nobody logs in there, so it would be a way around the rights."""
+    try:
+        urllib.request.urlopen('http://' + http + '/v1/sql', data=b'SHOW TABLES', timeout=20)
+        raise AssertionError('SQL without a login')
+    except urllib.error.HTTPError as error:
+        assert error.code == 403
+
+
 def main(program):
     with Server(program, arguments=['--login', '--plain-without-tls', '--super-users', 'User:admin']) as server:
         data = server.data
@@ -126,6 +137,7 @@ def main(program):
             if is_there:
                 client(server.kafka)
                 print(f'{client.__name__}: ok')
+        sql_is_refused(server.http)
         server.stop()
         secret_is_nowhere(data)
         server.verify()

@@ -12,9 +12,9 @@
  * C4  Memory grows with the bytes that have arrived, never with a length that a peer only claims. The rest of a large
  *     frame is read to where it belongs and nothing beyond it, so that the next frame begins at the start of the
  *     buffer and large frames are never moved.
+ * C5  A connection is freed when the net has said its last word, no send is under way and no task is posted.
  * C6  Before the login a request has at most LIMIT_BEFORE_LOGIN_BYTES, and only those of the login are handled; while a
- *     password is checked none is (sasl.c).
- * C5  A connection is freed when the net has said its last word, no send is under way and no task is posted. */
+ *     password is checked none is (sasl.c). */
 #include "door/kafka/kafka_int.h"
 
 #include <stdarg.h>
