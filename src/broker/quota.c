@@ -514,7 +514,10 @@ static uint64_t charge(struct quotas *q, struct bucket *bucket, enum quota_kind 
     sum = bucket_sum(bucket, now_ms, &window_ms);
     over = sum - limit * (double)window_ms / 1000;
     if (!(over > 0)) return 0;
-    if (undo_when_over) bucket->amount[bucket->current] -= amount;
+    if (undo_when_over) {
+        if (sum <= amount) return 0; /* more than a whole window at once: else it would never get through */
+        bucket->amount[bucket->current] -= amount;
+    }
     over = over / limit * 1000; /* (rate - limit) / limit * window */
     wait_ms = over >= WAIT_MS_MAX ? WAIT_MS_MAX : (uint64_t)(over + 0.5);
     if ((kind == QUOTA_REQUEST || kind == QUOTA_CONNECTIONS) && wait_ms > WAIT_BOUND_MS) wait_ms = WAIT_BOUND_MS;
