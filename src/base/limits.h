@@ -43,6 +43,8 @@
 #define LIMIT_SESSION_TIMEOUT_MAX_MS 1800000
 #define LIMIT_GROUP_MEMBERS_MAX 1000
 #define LIMIT_OFFSET_METADATA_LEN_MAX 4096
+#define LIMIT_TOPIC_REGEX_LEN_MAX 4096   /* of an expression over topic names; longer: invalid expression */
+#define LIMIT_TOPIC_REGEX_STATES_MAX 512 /* followed at once while matching a name; more: no match */
 
 /* ---- quotas ---- */
 #define LIMIT_QUOTAS_MAX 10000         /* rules; more: refused */

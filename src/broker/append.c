@@ -54,6 +54,14 @@ static void queue_wait(struct partition *p, struct append_wait *w, int64_t upto)
     list_push_back(at, &w->link); /* in front of `at` */
 }
 
+bool partition_wait_durable(struct partition *p, int64_t upto, struct append_wait *wait)
+{
+    if (upto <= log_durable_offset(p->log)) return true;
+    queue_wait(p, wait, upto);
+    partition_mark_dirty(p);
+    return false;
+}
+
 static void answer(struct partition *p, int64_t upto, struct append_wait *wait, struct append_result *out)
 {
     out->log_start_offset = log_start_offset(p->log);

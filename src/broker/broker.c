@@ -26,6 +26,8 @@ static void options_fill(struct broker_options *o)
     if (o->batch_bytes_max > LIMIT_BATCH_BYTES_MAX) o->batch_bytes_max = LIMIT_BATCH_BYTES_MAX;
     if (o->group_initial_delay_ms == 0) o->group_initial_delay_ms = 500;
     if (o->group_initial_delay_ms < 0) o->group_initial_delay_ms = 0;
+    if (o->consumer_session_ms <= 0) o->consumer_session_ms = 45000;
+    if (o->consumer_heartbeat_ms <= 0) o->consumer_heartbeat_ms = 5000;
     if (o->offsets_retention_ms == 0) o->offsets_retention_ms = 7ll * 24 * 3600 * 1000;
     if (o->interval_ms < 1) o->interval_ms = 1;
 }
@@ -107,6 +109,7 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
     list_init(&b->woken);
     list_init(&b->failed_waits);
     b->topic_seq = 1;
+    b->topics_version = 1;
     b->sync_timer.fire = sync_timer_fire;
     b->retention_timer.fire = retention_fire;
     b->syncer = syncer_create(b);

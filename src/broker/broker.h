@@ -32,6 +32,8 @@ struct broker_options {
     int64_t retention_ms, retention_bytes; /* 0: 7 days; unbounded. Negative: for ever */
     uint32_t batch_bytes_max;              /* 0: LIMIT_BATCH_BYTES_DEFAULT */
     int64_t group_initial_delay_ms;        /* first rebalance of an empty group; < 0: 0; 0: default 500 */
+    int64_t consumer_session_ms;           /* of members of consumer groups (KIP-848); 0: 45 s */
+    int64_t consumer_heartbeat_ms;         /* how often they are told to send heartbeats; 0: 5 s */
     int64_t offsets_retention_ms;          /* 0: 7 days */
     bool login_required;      /* rules hold even while there is no user (auth.h A1) */
     bool allow_without_rules; /* Kafka's allow.everyone.if.no.acl.found */

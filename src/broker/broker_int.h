@@ -102,6 +102,7 @@ struct broker {
     struct list dying;
     struct map dead_ids; /* uuids of deleted topics, as far as the meta log remembers; value: any */
     uint64_t topic_seq;
+    uint64_t topics_version; /* from 1 on; rises when topics come, go or get partitions */
     struct topic *meta; /* _weir_meta */
     uint64_t meta_compact_at;
     bool has_names;         /* identity_sync_names was done, by this process or an earlier one */
@@ -183,6 +184,9 @@ bool topic_uuid_parse(uint8_t out[16], const char *hex32);
 /* No checks of content: bytes made by ourselves, internal topics allowed. Deduplicates. */
 MUST_USE enum err_code partition_append_own(struct partition *p, uint8_t *batch, size_t len, struct append_wait *wait,
                                             struct append_result *out, struct err *e);
+
+/* True: everything below `upto` is durable. False: `wait` is queued for it. */
+MUST_USE bool partition_wait_durable(struct partition *p, int64_t upto, struct append_wait *wait);
 
 /* ---- sync.c ---- */
 struct syncer *syncer_create(struct broker *b);

@@ -15,7 +15,7 @@
  *     answered.
  * G3  Generation is compared before state (Kafka's order of checks).
  * G4  A group enters Stable, and a static member is swapped, only after the record that says so is durable. */
-#include "broker/group_int.h"
+#include "broker/consumer_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,6 +107,7 @@ static void group_free(struct group *g)
 
     group_timer_stop(g, &g->timer);
     append_cancel(&g->store_wait);
+    consumer_group_destroy(g->consumer);
     for (struct list *n; (n = list_first(&g->members)) != NULL;)
         member_free(CONTAINER_OF(n, struct group_member, link));
     for (struct map_entry *m; (m = map_next(&g->pending, &pos)) != NULL;)
@@ -128,7 +129,7 @@ static void group_free(struct group *g)
 void group_remove(struct group *g)
 {
     struct broker *b = g->broker;
-    check(g->n_members == 0);
+    check(g->n_members == 0 && (g->consumer == NULL || g->consumer->n_members == 0));
     g->state = GROUP_DEAD;
     (void)map_remove(&b->groups->by_id, g->id);
     b->stats.n_groups--;
@@ -242,7 +243,7 @@ static void pending_fire(struct timer *t)
     pending_free(p);
     group_rebalance_check(g);
     if (g->state == GROUP_EMPTY && map_count(&g->pending) == 0 && map_count(&g->offsets) == 0 &&
-        bytes_is_null(g->stored))
+        bytes_is_null(g->stored) && g->consumer == NULL)
         group_remove(g);
 }
 
@@ -263,6 +264,25 @@ bool pending_take(struct group *g, struct bytes id)
     if (p == NULL) return false;
     pending_free(p);
     return true;
+}
+
+bool group_classic_clear(struct group *g)
+{
+    bool is_stored = !bytes_is_null(g->stored);
+    uint32_t pos = 0;
+
+    check(g->state == GROUP_EMPTY && g->n_members == 0);
+    for (struct map_entry *m; (m = map_next(&g->pending, &pos)) != NULL;) {
+        struct group_pending *p = m->value;
+        (void)map_remove(&g->pending, p->id);
+        pending_free(p);
+    }
+    group_timer_stop(g, &g->timer);
+    group_free_bytes(&g->protocol_type);
+    group_free_bytes(&g->protocol);
+    group_free_bytes(&g->stored);
+    g->generation = 0;
+    return is_stored;
 }
 
 /* ---- heartbeat, leave ---- */
@@ -297,6 +317,7 @@ enum err_code group_leave(struct broker *b, struct bytes group_id, struct bytes 
     if (*detail != GROUP_OK) return err_set(e, ERR_INVALID, "bad group id");
     struct group *g = group_find(b, group_id);
     if (g == NULL) return no_group(group_id, e);
+    if (g->consumer && member_id.len == 0) return consumer_leave_static(g, instance_id, e);
     if (member_id.len == 0 && !bytes_is_null(instance_id)) {
         m = map_get(&g->by_instance, instance_id); /* an administrator's tool */
         if (m == NULL) return err_set(e, ERR_MEMBER, "no member with instance id %.*s", BYTES_ARG(instance_id));
@@ -312,6 +333,17 @@ enum err_code group_leave(struct broker *b, struct bytes group_id, struct bytes 
 }
 
 /* ---- administration ---- */
+void group_put_tombstones(struct group *g, struct batch_builder *w, int64_t now_ms)
+{
+    struct buf key;
+
+    if (g->consumer) consumer_put_tombstones(g->consumer, w, now_ms);
+    buf_init(&key, 0);
+    store_put_group_key(&key, g->id);
+    batch_add(w, now_ms, buf_bytes(&key), BYTES_NULL, NULL, 0);
+    buf_deinit(&key);
+}
+
 static const char *state_name(enum group_state s)
 {
     static const char *const names[] = {"Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead"};
@@ -320,6 +352,16 @@ static const char *state_name(enum group_state s)
 
 static struct group_description describe(const struct group *g)
 {
+    if (g->consumer)
+        return (struct group_description){
+            .group_id = g->id,
+            .protocol_type = bytes_str("consumer"),
+            .protocol_name = consumer_assignor(g->consumer),
+            .state = consumer_state_name(g->consumer),
+            .generation = g->consumer->epoch,
+            .n_members = g->consumer->n_members,
+            .is_consumer = true,
+        };
     return (struct group_description){
         .group_id = g->id,
         .protocol_type = g->protocol_type.ptr ? g->protocol_type : bytes_str(""),
@@ -386,9 +428,7 @@ enum err_code group_delete(struct broker *b, struct bytes group_id, enum group_d
         store_put_offset_key(&key, g->id, o->topic, o->partition);
         batch_add(&w, broker_now_ms(b), buf_bytes(&key), BYTES_NULL, NULL, 0);
     }
-    buf_clear(&key);
-    store_put_group_key(&key, g->id);
-    batch_add(&w, broker_now_ms(b), buf_bytes(&key), BYTES_NULL, NULL, 0);
+    group_put_tombstones(g, &w, broker_now_ms(b));
     enum err_code rc = batch_finish(&w, e);
     if (rc == ERR_NONE) rc = store_append(b, &batch, NULL, &is_durable, e);
     if (rc == ERR_NONE) rc = store_partition(b, &log, e);

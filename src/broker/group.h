@@ -1,4 +1,4 @@
-/* group.h: consumer groups of the classic protocol and their committed offsets. States and answers: group.c (drawn
+/* group.h: groups of the classic protocol, and the committed offsets of all groups. States and answers: group.c (drawn
  * there), reference: Kafka's. Thread: the shard. Error mapping is the door's: ERR_MEMBER unknown member,
  * ERR_GENERATION, ERR_REBALANCE, ERR_FENCED (static instance taken over), ERR_INVALID (group id, session timeout: see
  * `detail`), ERR_LIMIT (group full). */
@@ -16,6 +16,13 @@ enum group_detail { /* why, where one err_code stands for several Kafka answers 
                     GROUP_NON_EMPTY,
                     GROUP_SUBSCRIBED,
                     GROUP_NOT_FOUND,
+                    /* consumer groups (consumer.h) */
+                    GROUP_BAD_REQUEST,
+                    GROUP_BAD_ASSIGNOR,
+                    GROUP_BAD_REGEX,
+                    GROUP_FENCED_EPOCH,
+                    GROUP_STALE_EPOCH,
+                    GROUP_UNRELEASED, /* the instance id is another member's */
 };
 struct group_protocol {
     struct bytes name, metadata;
@@ -90,6 +97,10 @@ MUST_USE enum err_code group_commit(struct broker *b, struct bytes group_id, str
                                     struct bytes instance_id, int32_t generation, struct offset_commit *offsets, int n,
                                     struct append_wait *wait, bool *is_durable, enum group_detail *detail,
                                     struct err *e);
+/* May who says this member and epoch look at offsets? Only members of consumer groups are asked. ERR_MEMBER,
+ * ERR_GENERATION (GROUP_STALE_EPOCH). */
+MUST_USE enum err_code group_fetch_check(struct broker *b, struct bytes group_id, struct bytes member_id, int32_t epoch,
+                                         enum group_detail *detail, struct err *e);
 struct committed_offset {
     struct bytes topic, metadata;
     int32_t partition, leader_epoch;
@@ -115,7 +126,9 @@ MUST_USE enum err_code group_delete_offsets(struct broker *b, struct bytes group
                                             int n, enum group_detail *detail, struct err *e);
 struct group_description {
     struct bytes group_id, protocol_type, protocol_name;
-    const char *state; /* "Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead" */
+    const char *state; /* "Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead"; of a consumer group
+                        * as in consumer.h */
+    bool is_consumer;  /* of the newer protocol: consumer_describe() knows more */
     int32_t generation;
     int n_members;
 };

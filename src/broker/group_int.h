@@ -11,6 +11,7 @@
 enum group_state { GROUP_EMPTY, GROUP_PREPARING, GROUP_COMPLETING, GROUP_STABLE, GROUP_DEAD };
 
 struct group;
+struct consumer_group;
 struct group_member {
     struct group *group;                               /* borrowed */
     struct bytes id, instance, client_id, client_host; /* owned */
@@ -60,6 +61,9 @@ struct group {
     struct append_wait store_wait; /* of the leader's sync under way */
     int32_t store_generation;
     bool is_storing;
+    /* Owned. Not NULL: a group of the newer protocol; everything of the classic one above is then empty, except `state`:
+     * GROUP_EMPTY without members, else GROUP_STABLE. See consumer_int.h. */
+    struct consumer_group *consumer;
 };
 
 /* A reply on its way: everything in it is a copy, so that whatever happens before it is delivered does not matter. */
@@ -99,6 +103,10 @@ void member_free(struct group_member *m);  /* out of the tables; its parked requ
 void member_alive(struct group_member *m); /* starts its session anew */
 void member_lost(struct group_member *m, enum err_code rc); /* answers, removes, and the group goes on without */
 void member_id_make(struct broker *b, struct bytes prefix, char out[], size_t cap);
+/* Forgets that an empty group was a classic one. True: there is a record of it in the log. */
+bool group_classic_clear(struct group *g);
+/* The tombstones of an empty group, without its offsets'. */
+void group_put_tombstones(struct group *g, struct batch_builder *w, int64_t now_ms);
 void pending_add(struct group *g, struct bytes id, int32_t timeout_ms);
 bool pending_take(struct group *g, struct bytes id);
 void group_timer_start(struct group *g, struct timer *t, int64_t ms);

@@ -1,5 +1,5 @@
 /* group_join.c: joining, rebalancing, syncing. The states are drawn in group.c. */
-#include "broker/group_int.h"
+#include "broker/consumer_int.h"
 
 #include <stdlib.h>
 
@@ -454,7 +454,13 @@ void group_join(struct broker *b, const struct group_join *q, struct group_wait 
     enum err_code rc = join_check(q, &detail);
     struct group *g = rc == ERR_NONE ? group_find(b, q->group_id) : NULL;
     if (rc == ERR_NONE && g == NULL && q->member_id.len > 0) rc = ERR_MEMBER;
-    if (rc == ERR_NONE && g != NULL && !protocols_fit(g, q)) {
+    if (rc == ERR_NONE && g != NULL && g->consumer != NULL && g->consumer->n_members == 0) {
+        if (q->member_id.len == 0)
+            consumer_group_drop(g); /* An empty group may change its protocol. */
+        else
+            rc = ERR_MEMBER;
+    }
+    if (rc == ERR_NONE && g != NULL && (g->consumer != NULL || !protocols_fit(g, q))) {
         rc = ERR_INVALID;
         detail = GROUP_PROTOCOL_MISMATCH;
     }
@@ -548,9 +554,9 @@ static enum err_code sync_check(struct broker *b, const struct group_sync *q, st
     bool fits = (bytes_is_null(q->protocol_type) || bytes_equal(q->protocol_type, g->protocol_type)) &&
                 (bytes_is_null(q->protocol_name) || bytes_equal(q->protocol_name, g->protocol));
     if (g->state == GROUP_EMPTY || g->state == GROUP_DEAD) return ERR_MEMBER;
-    if (g->state == GROUP_PREPARING) return ERR_REBALANCE;
     if (!fits) *detail = GROUP_PROTOCOL_MISMATCH;
-    return fits ? ERR_NONE : ERR_INVALID;
+    if (!fits) return ERR_INVALID;
+    return g->state == GROUP_PREPARING ? ERR_REBALANCE : ERR_NONE;
 }
 
 void group_sync(struct broker *b, const struct group_sync *q, struct group_wait *w)

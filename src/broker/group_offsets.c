@@ -2,11 +2,13 @@
  *
  * O1  A commit is one batch of __consumer_offsets, acknowledged when it is durable; the table shows it from the
  *     append on.
- * O2  Offsets of a group with members never expire. Others do offsets_retention_ms after the later of their commit
- *     and the time their group became empty. A deleted topic takes its offsets along. */
-#include "broker/group_int.h"
+ * O2  Offsets of an empty group expire offsets_retention_ms after the later of their commit and the time their group
+ *     became empty; those of a group with members after their commit, if nobody subscribes to the topic any more. Those
+ *     that a transaction is about to replace stay. A deleted topic takes its offsets along. */
+#include "broker/consumer_int.h"
 
 #include "base/reader.h"
+#include "broker/txn.h"
 
 #include <stdlib.h>
 
@@ -78,16 +80,35 @@ enum err_code offsets_check(struct broker *b, struct bytes group_id, struct byte
     *detail = group_id_is_valid(group_id) ? GROUP_OK : GROUP_BAD_GROUP_ID;
     if (*detail != GROUP_OK) return err_set(e, ERR_INVALID, "bad group id");
     struct group *g = group_find(b, group_id);
-    if (g == NULL) return generation < 0 ? ERR_NONE : err_set(e, ERR_GENERATION, "no group %.*s", BYTES_ARG(group_id));
+    if (g == NULL && generation >= 0) {
+        if (!is_txn) *detail = GROUP_NOT_FOUND;
+        return err_set(e, ERR_GENERATION, "no group %.*s", BYTES_ARG(group_id));
+    }
+    if (g == NULL) return ERR_NONE;
     if (generation < 0 && g->state == GROUP_EMPTY) return ERR_NONE; /* a simple consumer */
     /* Before TxnOffsetCommit version 3 a transaction did not say who it consumes for. */
     if (is_txn && generation < 0 && member_id.len == 0 && instance_id.ptr == NULL) return ERR_NONE;
+    if (g->consumer) {
+        enum err_code rc = consumer_epoch_check(g, member_id, generation, detail, e);
+        if (is_txn) *detail = GROUP_OK; /* In a transaction Kafka says ILLEGAL_GENERATION. */
+        return rc;
+    }
     enum err_code rc = member_check(g, member_id, instance_id, &m, e);
     if (rc != ERR_NONE) return rc;
     if (generation != g->generation) return err_set(e, ERR_GENERATION, "generation is %d", (int)g->generation);
     if (g->state == GROUP_COMPLETING && !is_txn) return err_set(e, ERR_REBALANCE, "the group is rebalancing");
     member_alive(m);
     return ERR_NONE;
+}
+
+enum err_code group_fetch_check(struct broker *b, struct bytes group_id, struct bytes member_id, int32_t epoch,
+                                enum group_detail *detail, struct err *e)
+{
+    const struct group *g = group_find(b, group_id);
+
+    *detail = GROUP_OK;
+    if (g == NULL || g->consumer == NULL || (bytes_is_null(member_id) && epoch < 0)) return ERR_NONE;
+    return consumer_epoch_check(g, member_id, epoch, detail, e);
 }
 
 enum err_code offsets_entry_check(struct broker *b, const struct offset_commit *c)
@@ -261,8 +282,10 @@ static bool subscription_names(struct bytes metadata, struct bytes topic)
     return r.failed;
 }
 
-static bool group_subscribes(struct group *g, struct bytes topic)
+/* Only of groups whose members are consumers. */
+static bool group_subscribes(const struct group *g, struct bytes topic)
 {
+    if (g->consumer) return consumer_subscribes(g->consumer, topic);
     for (struct list *n = g->members.next; n != &g->members; n = n->next) {
         const struct group_member *m = CONTAINER_OF(n, struct group_member, link);
         for (int i = 0; i < m->n_protocols; i++)
@@ -322,12 +345,23 @@ enum err_code group_delete_offsets(struct broker *b, struct bytes group_id, stru
     return rc;
 }
 
+/* O2 */
 static bool is_expired(const struct group *g, const struct group_offset *o, const void *arg)
 {
     int64_t now_ms = *(const int64_t *)arg;
     int64_t from = o->commit_ms;
-    if (g->protocol_type.ptr != NULL && g->state_ms > from) from = g->state_ms;
-    return now_ms - from > g->broker->options.offsets_retention_ms;
+
+    if (g->state == GROUP_EMPTY && g->protocol_type.ptr != NULL && g->state_ms > from) from = g->state_ms;
+    if (now_ms - from <= g->broker->options.offsets_retention_ms) return false;
+    if (group_offset_is_pending(g->broker, g->id, o->topic, o->partition)) return false;
+    return g->state == GROUP_EMPTY || !group_subscribes(g, o->topic);
+}
+
+/* Could any of its offsets expire now? Not while it is not known what its members subscribe to. */
+static bool may_expire(const struct group *g)
+{
+    if (g->state == GROUP_EMPTY) return map_count(&g->pending) == 0;
+    return g->state == GROUP_STABLE && (g->consumer != NULL || bytes_equal_str(g->protocol_type, "consumer"));
 }
 
 void offsets_timer_arm(struct groups *gs)
@@ -347,27 +381,23 @@ void offsets_timer_fire(struct timer *t)
     struct broker *b = gs->broker;
     int64_t now_ms = broker_now_ms(b);
     struct batch_builder w;
-    struct buf batch, key;
+    struct buf batch;
     uint32_t pos = 0;
     bool is_needed = false;
 
     buf_init(&batch, 0);
-    buf_init(&key, 0);
     batch_begin(&w, &batch, CODEC_NONE);
     for (struct map_entry *m; (m = map_next(&gs->by_id, &pos)) != NULL;) {
         struct group *g = m->value;
-        if (g->state != GROUP_EMPTY || map_count(&g->pending) > 0) continue; /* O2 */
+        if (!may_expire(g)) continue;
         if (drop_offsets(g, is_expired, &now_ms, &w)) {
             is_needed = true;
             continue;
         }
-        if (now_ms - g->state_ms <= b->options.offsets_retention_ms) continue;
-        buf_clear(&key);
-        store_put_group_key(&key, g->id);
-        batch_add(&w, now_ms, buf_bytes(&key), BYTES_NULL, NULL, 0);
+        if (g->state != GROUP_EMPTY || now_ms - g->state_ms <= b->options.offsets_retention_ms) continue;
+        group_put_tombstones(g, &w, now_ms);
         group_remove(g);
     }
-    buf_deinit(&key);
     write_tombstones(b, &w, &batch);
     if (is_needed || map_count(&gs->by_id) > 0) offsets_timer_arm(gs);
 }

@@ -11,7 +11,7 @@
  * The topic has one partition in this version and is created at the first need. It is read whole at open; when it has
  * grown, the live records are appended once more and the log is trimmed before them (journal.c J1). R1  Reading accepts
  * every version of these values that is not flexible (offsets v0-3, groups v0-3); unknown keys are skipped. */
-#include "broker/group_int.h"
+#include "broker/consumer_int.h"
 
 #include <stdlib.h>
 
@@ -150,6 +150,7 @@ static uint64_t write_live(struct groups *gs, struct journal_writer *w)
             journal_put(w, buf_bytes(&key), g->stored);
             bytes += key.len + g->stored.len + 16;
         }
+        if (g->consumer) bytes += consumer_write_live(g->consumer, w);
         for (struct map_entry *o; (o = map_next(&g->offsets, &at)) != NULL;) {
             const struct group_offset *offset = o->value;
             buf_clear(&key);
@@ -286,10 +287,15 @@ static void load_group(struct groups *gs, struct reader *key, struct bytes value
     if (g == NULL) return;
     for (struct list *n; (n = list_first(&g->members)) != NULL;) /* The record replaces all of them. */
         member_free(CONTAINER_OF(n, struct group_member, link));
-    if (bytes_is_null(value)) {
-        group_remove(g);
+    if (bytes_is_null(value)) { /* Deleted, or it has become one of the newer protocol and keeps its offsets. */
+        group_free_bytes(&g->stored);
+        group_free_bytes(&g->protocol_type);
+        group_free_bytes(&g->protocol);
+        g->state = g->consumer && g->consumer->n_members > 0 ? GROUP_STABLE : GROUP_EMPTY;
+        if (g->consumer == NULL && map_count(&g->offsets) == 0) group_remove(g);
         return;
     }
+    if (g->consumer) consumer_group_destroy(g->consumer); /* Its tombstones were in the batch before. */
     int version = reader_be16(&r);
     struct bytes type = store_take_str(&r);
     int32_t generation = (int32_t)reader_be32(&r);
@@ -317,6 +323,7 @@ static enum err_code load_record(void *arg, const struct record *rec, struct err
     if (key.failed) return ERR_NONE; /* R1 */
     if (type <= 1) load_offset(gs, &key, rec->value);
     if (type == 2) load_group(gs, &key, rec->value);
+    if (consumer_is_record(type)) consumer_load(gs, type, &key, rec->value);
     if (type == STORE_PENDING_TYPE) txn_offsets_load(gs, &key, rec->value);
     return ERR_NONE;
 }
@@ -350,6 +357,7 @@ enum err_code store_load(struct groups *gs, struct err *e)
     /* Members of a restored group have one session from now to say that they are still there. */
     for (struct map_entry *m; (m = map_next(&gs->by_id, &pos)) != NULL;) {
         struct group *g = m->value;
+        if (g->consumer) consumer_loaded(g);
         for (struct list *n = g->members.next; n != &g->members; n = n->next)
             member_alive(CONTAINER_OF(n, struct group_member, link));
     }

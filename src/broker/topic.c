@@ -140,12 +140,14 @@ void topic_enter(struct topic *t)
     old = map_put(&b->topic_ids, bytes_of(t->uuid, 16), t);
     check(old == NULL);
     if (t->seq >= b->topic_seq) b->topic_seq = t->seq + 1;
+    b->topics_version++;
 }
 
 static void leave_tables(struct topic *t)
 {
     (void)map_remove(&t->broker->topics, bytes_str(t->name));
     (void)map_remove(&t->broker->topic_ids, bytes_of(t->uuid, 16));
+    t->broker->topics_version++;
 }
 
 static void close_log(struct partition *p)
@@ -552,6 +554,7 @@ enum err_code topic_add_partitions(struct broker *b, struct topic *t, int32_t n,
         return err_wrap(e, rc, "adding partitions to topic %s", t->name);
     }
     atomic_store_explicit(&t->n_partitions, n, memory_order_release);
+    b->topics_version++;
     meta_changed(b);
     return ERR_NONE;
 }
