@@ -49,6 +49,8 @@ static const struct {
     {KAFKA_DESCRIBE_CLUSTER, kafka_handle_describe_cluster},
     {KAFKA_DESCRIBE_TRANSACTIONS, kafka_handle_describe_transactions},
     {KAFKA_LIST_TRANSACTIONS, kafka_handle_list_transactions},
+    {KAFKA_CONSUMER_GROUP_HEARTBEAT, kafka_handle_consumer_group_heartbeat},
+    {KAFKA_CONSUMER_GROUP_DESCRIBE, kafka_handle_consumer_group_describe},
 };
 
 static int find_message(int16_t key)

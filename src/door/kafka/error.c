@@ -65,6 +65,12 @@ int16_t kafka_error_of_group(enum err_code rc, enum group_detail detail)
     case GROUP_NON_EMPTY: return KE_NON_EMPTY_GROUP;
     case GROUP_SUBSCRIBED: return KE_GROUP_SUBSCRIBED_TO_TOPIC;
     case GROUP_NOT_FOUND: return KE_GROUP_ID_NOT_FOUND;
+    case GROUP_BAD_REQUEST: return KE_INVALID_REQUEST;
+    case GROUP_BAD_ASSIGNOR: return KE_UNSUPPORTED_ASSIGNOR;
+    case GROUP_BAD_REGEX: return KE_INVALID_REGULAR_EXPRESSION;
+    case GROUP_FENCED_EPOCH: return KE_FENCED_MEMBER_EPOCH;
+    case GROUP_STALE_EPOCH: return KE_STALE_MEMBER_EPOCH;
+    case GROUP_UNRELEASED: return KE_UNRELEASED_INSTANCE_ID;
     }
     switch (rc) {
     case ERR_MEMBER: return KE_UNKNOWN_MEMBER_ID;

@@ -1,6 +1,8 @@
 /* What tools ask about groups: DescribeGroups, ListGroups, DeleteGroups, OffsetDelete. */
 #include "door/kafka/kafka_int.h"
 
+#include <strings.h>
+
 struct describing {
     struct kafka_request *q;
     struct kafka_describe_groups_response_group *out;
@@ -31,6 +33,17 @@ static bool add_member(void *arg, const struct member_description *m)
     return true;
 }
 
+/* Until version 5 Kafka says "Dead" for a group that is none of the classic protocol's; then it says so. */
+static void describe_none(struct kafka_request *q, bool is_there, struct kafka_describe_groups_response_group *out)
+{
+    out->group_state = BYTES_LIT("Dead");
+    if (kafka_version(q) < 6) return;
+    out->error_code = KE_GROUP_ID_NOT_FOUND;
+    out->error_message =
+        bytes_str(arena_printf(&q->arena, is_there ? "Group %.*s is not a classic group." : "Group %.*s not found.",
+                               BYTES_ARG(out->group_id)));
+}
+
 void kafka_handle_describe_groups(struct kafka_request *q, void *body)
 {
     const struct kafka_describe_groups_request *in = body;
@@ -53,8 +66,9 @@ void kafka_handle_describe_groups(struct kafka_request *q, void *body)
         if (in->include_authorized_operations)
             d.out->authorized_operations =
                 authorised_operations(kafka_broker(q), &q->conn->session, ACL_GROUP, in->groups.at[i]);
-        if (!group_describe(kafka_broker(q), in->groups.at[i], &g, add_member, &d)) {
-            d.out->group_state = BYTES_LIT("Dead"); /* Kafka's way to say that there is none */
+        bool is_there = group_describe(kafka_broker(q), in->groups.at[i], &g, add_member, &d);
+        if (!is_there || g.is_consumer) {
+            describe_none(q, is_there, d.out);
             continue;
         }
         d.out->group_state = bytes_str(g.state);
@@ -72,11 +86,20 @@ struct listing {
     bool sees_all;
 };
 
-static bool state_is_wanted(const struct kafka_list_groups_request *in, const char *state)
+static bool equal_any_case(struct bytes a, const char *b)
 {
+    return a.len == strlen(b) && (a.len == 0 || strncasecmp((const char *)a.ptr, b, a.len) == 0);
+}
+
+static bool is_wanted(const struct kafka_list_groups_request *in, const char *state, const char *type)
+{
+    bool has_state = in->states_filter.n == 0, has_type = in->types_filter.n == 0;
+
     for (int32_t i = 0; i < in->states_filter.n; i++)
-        if (bytes_equal_str(in->states_filter.at[i], state)) return true;
-    return in->states_filter.n == 0;
+        has_state |= equal_any_case(in->states_filter.at[i], state);
+    for (int32_t i = 0; i < in->types_filter.n; i++)
+        has_type |= equal_any_case(in->types_filter.at[i], type);
+    return has_state && has_type;
 }
 
 static bool add_group(void *arg, const struct group_description *g)
@@ -84,7 +107,8 @@ static bool add_group(void *arg, const struct group_description *g)
     struct listing *l = arg;
     struct kafka_list_groups_response_group *to;
 
-    if (!state_is_wanted(l->in, g->state)) return true;
+    const char *type = g->is_consumer ? "consumer" : "classic";
+    if (!is_wanted(l->in, g->state, type)) return true;
     if (!l->sees_all && !kafka_may_see(l->q, ACL_DESCRIBE, ACL_GROUP, g->group_id)) return true;
     if (l->out.groups.n == l->cap) {
         int32_t cap = l->cap ? 2 * l->cap : 16;
@@ -98,6 +122,7 @@ static bool add_group(void *arg, const struct group_description *g)
     to->group_id = arena_copy(&l->q->arena, g->group_id);
     to->protocol_type = arena_copy(&l->q->arena, g->protocol_type);
     to->group_state = bytes_str(g->state);
+    to->group_type = bytes_str(type);
     return true;
 }
 

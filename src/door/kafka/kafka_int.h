@@ -298,6 +298,11 @@ enum kafka_error {
     KE_UNACCEPTABLE_CREDENTIAL = 93,
     KE_UNKNOWN_TOPIC_ID = 100,
     KE_TRANSACTIONAL_ID_NOT_FOUND = 105,
+    KE_FENCED_MEMBER_EPOCH = 110,
+    KE_UNRELEASED_INSTANCE_ID = 111,
+    KE_UNSUPPORTED_ASSIGNOR = 112,
+    KE_STALE_MEMBER_EPOCH = 113,
+    KE_INVALID_REGULAR_EXPRESSION = 128,
 };
 /* What a failed call into topics, partitions or the log is for a client. */
 int16_t kafka_error_of(enum err_code rc);
@@ -357,6 +362,8 @@ void kafka_handle_describe_groups(struct kafka_request *q, void *body); /* group
 void kafka_handle_list_groups(struct kafka_request *q, void *body);
 void kafka_handle_delete_groups(struct kafka_request *q, void *body);
 void kafka_handle_offset_delete(struct kafka_request *q, void *body);
+void kafka_handle_consumer_group_heartbeat(struct kafka_request *q, void *body); /* consumer_groups.c */
+void kafka_handle_consumer_group_describe(struct kafka_request *q, void *body);
 void kafka_handle_offset_commit(struct kafka_request *q, void *body); /* offsets.c */
 void kafka_handle_offset_fetch(struct kafka_request *q, void *body);
 void kafka_handle_create_topics(struct kafka_request *q, void *body); /* topics.c */

@@ -19,7 +19,7 @@ static void commit_reply(struct commit *c, int16_t error)
         for (int32_t j = 0; j < c->out.topics.at[i].partitions.n; j++) {
             int16_t *code = &c->out.topics.at[i].partitions.at[j].error_code;
 
-            if (*code == KE_TOPIC_AUTHORIZATION_FAILED) continue; /* it was left out */
+            if (*code != KE_NONE) continue; /* it was left out */
             *code = error != KE_NONE ? error : kafka_error_of_group(entry->rc, GROUP_OK);
             entry++;
         }
@@ -39,6 +39,15 @@ static void commit_cancel(struct kafka_request *q)
     append_cancel(&c->wait);
 }
 
+/* From version 10 on a topic is named by its id. False: there is none with it. */
+static bool topic_named(struct kafka_request *q, const uint8_t id[16], struct bytes *name)
+{
+    const struct topic *t = kafka_version(q) >= 10 ? topic_find_id(kafka_broker(q), id) : NULL;
+
+    if (t != NULL) *name = arena_copy(&q->arena, topic_name(t));
+    return kafka_version(q) < 10 || t != NULL;
+}
+
 static struct commit *commit_begin(struct kafka_request *q, const struct kafka_offset_commit_request *in, int *n_out)
 {
     struct commit *c = arena_new(&q->arena, struct commit);
@@ -56,16 +65,19 @@ static struct commit *commit_begin(struct kafka_request *q, const struct kafka_o
         struct kafka_offset_commit_response_topic *to = &c->out.topics.at[i];
 
         to->name = arena_copy(&q->arena, from->name);
+        memcpy(to->topic_id, from->topic_id, 16);
         to->partitions.n = from->partitions.n;
         to->partitions.at = arena_array(&q->arena, (size_t)from->partitions.n, sizeof *to->partitions.at);
-        bool may = kafka_may(q, ACL_READ, ACL_TOPIC, from->name);
+        int16_t refusal = !topic_named(q, from->topic_id, &to->name)     ? (int16_t)KE_UNKNOWN_TOPIC_ID
+                          : !kafka_may(q, ACL_READ, ACL_TOPIC, to->name) ? (int16_t)KE_TOPIC_AUTHORIZATION_FAILED
+                                                                         : (int16_t)KE_NONE;
         for (int32_t j = 0; j < from->partitions.n; j++) {
             const struct kafka_offset_commit_request_partition *p = &from->partitions.at[j];
 
             to->partitions.at[j].index = p->index;
-            if (!may) to->partitions.at[j].error_code = KE_TOPIC_AUTHORIZATION_FAILED;
-            if (!may) continue;
-            c->entries[at++] = (struct offset_commit){.topic = from->name,
+            to->partitions.at[j].error_code = refusal;
+            if (refusal != KE_NONE) continue;
+            c->entries[at++] = (struct offset_commit){.topic = to->name,
                                                       .partition = p->index,
                                                       .offset = p->committed_offset,
                                                       .leader_epoch = p->committed_leader_epoch,
@@ -74,6 +86,17 @@ static struct commit *commit_begin(struct kafka_request *q, const struct kafka_o
     }
     *n_out = (int)at;
     return c;
+}
+
+/* Where versions have other words for the same thing. */
+static int16_t commit_error(const struct kafka_request *q, enum err_code rc, enum group_detail detail)
+{
+    int16_t error = kafka_error_of_group(rc, detail);
+
+    if (kafka_version(q) < 9 && error == KE_GROUP_ID_NOT_FOUND) return KE_ILLEGAL_GENERATION;
+    /* What a generation is to a classic group, an epoch is to the newer one; its clients say so from version 9 on. */
+    if (kafka_version(q) < 9 && error == KE_STALE_MEMBER_EPOCH) return KE_UNSUPPORTED_VERSION;
+    return error;
 }
 
 void kafka_handle_offset_commit(struct kafka_request *q, void *body)
@@ -96,7 +119,7 @@ void kafka_handle_offset_commit(struct kafka_request *q, void *body)
         rc = group_commit(kafka_broker(q), in->group_id, in->member_id, in->group_instance_id, in->generation,
                           c->entries, n, &c->wait, &is_durable, &detail, &e);
     if (rc != ERR_NONE)
-        commit_reply(c, kafka_error_of_group(rc, detail));
+        commit_reply(c, commit_error(q, rc, detail));
     else if (is_durable)
         commit_reply(c, KE_NONE);
 }
@@ -161,12 +184,15 @@ static void fetch_all(struct kafka_request *q, struct bytes group_id, bool is_st
 
         while (end < c.n && bytes_equal(c.at[end].topic, c.at[i].topic))
             end++;
-        if (!kafka_may_see(q, ACL_DESCRIBE, ACL_TOPIC, c.at[i].topic)) {
+        if (!kafka_may_see(q, ACL_DESCRIBE, ACL_TOPIC, c.at[i].topic) ||
+            (kafka_version(q) >= 10 && topic_find(kafka_broker(q), c.at[i].topic) == NULL)) {
             out->topics.n--;
             i = end;
             continue;
         }
         topic->name = c.at[i].topic;
+        const struct topic *t = topic_find(kafka_broker(q), topic->name);
+        if (t != NULL) memcpy(topic->topic_id, topic_uuid(t), 16);
         topic->partitions.at = arena_array(&q->arena, end - i, sizeof *topic->partitions.at);
         for (; i < end; i++) {
             struct kafka_offset_fetch_response_group_partition *p = &topic->partitions.at[topic->partitions.n++];
@@ -187,23 +213,25 @@ static void fetch_named(struct kafka_request *q, struct bytes group_id,
     out->topics.at = arena_array(&q->arena, (size_t)n, sizeof *out->topics.at);
     for (int32_t i = 0; i < n; i++) {
         struct kafka_offset_fetch_response_group_topic *to = &out->topics.at[i];
-        bool may = kafka_may(q, ACL_DESCRIBE, ACL_TOPIC, topics[i].name);
 
         to->name = topics[i].name;
+        memcpy(to->topic_id, topics[i].topic_id, 16);
+        int16_t refusal = !topic_named(q, topics[i].topic_id, &to->name)     ? (int16_t)KE_UNKNOWN_TOPIC_ID
+                          : !kafka_may(q, ACL_DESCRIBE, ACL_TOPIC, to->name) ? (int16_t)KE_TOPIC_AUTHORIZATION_FAILED
+                                                                             : (int16_t)KE_NONE;
         to->partitions.n = topics[i].partitions.n;
         to->partitions.at = arena_array(&q->arena, (size_t)topics[i].partitions.n, sizeof *to->partitions.at);
         for (int32_t j = 0; j < topics[i].partitions.n; j++) {
             struct committed_offset o = {.offset = -1};
 
-            group_offset(kafka_broker(q), group_id, topics[i].name, topics[i].partitions.at[j], &o);
+            if (refusal == KE_NONE) group_offset(kafka_broker(q), group_id, to->name, topics[i].partitions.at[j], &o);
             o.partition = topics[i].partitions.at[j];
-            if (!may) {
-                put_partition(&to->partitions.at[j],
-                              &(struct committed_offset){.offset = -1, .partition = o.partition});
-                to->partitions.at[j].error_code = KE_TOPIC_AUTHORIZATION_FAILED;
+            if (refusal != KE_NONE) {
+                put_partition(&to->partitions.at[j], &o);
+                to->partitions.at[j].error_code = refusal;
                 continue;
             }
-            if (is_stable && group_offset_is_pending(kafka_broker(q), group_id, topics[i].name, o.partition)) {
+            if (is_stable && group_offset_is_pending(kafka_broker(q), group_id, to->name, o.partition)) {
                 put_partition(&to->partitions.at[j],
                               &(struct committed_offset){.offset = -1, .partition = o.partition});
                 to->partitions.at[j].error_code = KE_UNSTABLE_OFFSET_COMMIT;
@@ -239,6 +267,7 @@ void kafka_handle_offset_fetch(struct kafka_request *q, void *body)
 {
     const struct kafka_offset_fetch_request *in = body;
     struct kafka_offset_fetch_response out;
+    enum group_detail detail;
     group_out one;
 
     wire_init(&kafka_offset_fetch_response_wire, &out);
@@ -264,8 +293,12 @@ void kafka_handle_offset_fetch(struct kafka_request *q, void *body)
         if (!kafka_answer_fits(q)) return;
         wire_init(&kafka_offset_fetch_response_group_wire, to);
         to->group_id = g->group_id;
+        enum err_code rc =
+            group_fetch_check(kafka_broker(q), g->group_id, g->member_id, g->member_epoch, &detail, NULL);
         if (!kafka_may(q, ACL_DESCRIBE, ACL_GROUP, g->group_id))
             to->error_code = KE_GROUP_AUTHORIZATION_FAILED;
+        else if (rc != ERR_NONE)
+            to->error_code = kafka_error_of_group(rc, detail);
         else if (g->topics.n < 0)
             fetch_all(q, g->group_id, in->require_stable, to);
         else
