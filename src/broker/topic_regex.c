@@ -122,9 +122,10 @@ bool topic_regex_matches(const struct topic_regex *r, struct bytes topic)
     int workspace[WORKSPACE_INTS];
 
     check(topic.len <= LIMIT_TOPIC_NAME_LEN_MAX);
-    int rc = pcre2_dfa_match(r->code, topic.ptr, topic.len, 0, PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DFA_SHORTEST,
-                             r->match, NULL, workspace, WORKSPACE_INTS);
-    return rc >= 0; /* E2: an error is no match */
+    int rc =
+        pcre2_dfa_match(r->code, topic.ptr, topic.len, 0, PCRE2_ANCHORED, r->match, NULL, workspace, WORKSPACE_INTS);
+    /* The automaton finds the longest match; 0 says that there are shorter ones, too. E2: an error is no match. */
+    return rc >= 0 && pcre2_get_ovector_pointer(r->match)[1] == topic.len;
 }
 
 void topic_regex_destroy(struct topic_regex *r)
