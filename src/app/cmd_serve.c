@@ -115,6 +115,8 @@ static enum err_code read_options(struct cli *c, struct server_options *o, struc
     o->broker.batch_bytes_max = (uint32_t)cli_get_size(c, "max-message-bytes");
     o->broker.group_initial_delay_ms = cli_get_duration_ms(c, "group-initial-delay");
     if (o->broker.group_initial_delay_ms == 0) o->broker.group_initial_delay_ms = -1;
+    o->broker.consumer_session_ms = cli_get_duration_ms(c, "group-session");
+    o->broker.consumer_heartbeat_ms = cli_get_duration_ms(c, "group-heartbeat");
     o->kafka_login = o->broker.login_required = cli_has(c, "login");
     o->kafka_plain_unencrypted = cli_has(c, "plain-without-tls");
     o->kafka_login_lifetime_ms = cli_get_duration_ms(c, "login-lifetime");

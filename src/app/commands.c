@@ -22,6 +22,8 @@
         {"segment-bytes", 0, "SIZE", "256MiB", "Size at which a new segment file begins", true},                        \
         {"max-message-bytes", 0, "SIZE", "1048588", "Largest record batch taken from clients", true},                   \
         {"group-initial-delay", 0, "DURATION", "500ms", "First rebalance of an empty group waits this long", true},     \
+        {"group-session", 0, "DURATION", "45s", "Silent members of consumer groups (KIP-848) are out after", true},     \
+        {"group-heartbeat", 0, "DURATION", "5s", "Members of consumer groups (KIP-848) report this often", true},       \
         {"idle-timeout", 0, "DURATION", "10m", "Close a Kafka connection without a byte for so long", true},            \
         {"max-connections", 0, "N", "10000", "Kafka connections at once; more are closed", true},                       \
         {"max-connections-per-ip", 0, "N", "0", "... of one address; 0: as many as of all", true},                      \

@@ -36,6 +36,10 @@ static int node_configs(struct kafka_request *q, struct kafka_config_view *out)
     put(out, &n, "default.replication.factor", BYTES_LIT("1"), KAFKA_TYPE_INT, true);
     put(out, &n, "delete.topic.enable", BYTES_LIT("true"), KAFKA_TYPE_BOOLEAN, true);
     put(out, &n, "fetch.max.bytes", number(a, LIMIT_FETCH_BYTES_MAX), KAFKA_TYPE_INT, true);
+    put(out, &n, "group.consumer.assignors", BYTES_LIT("uniform,range"), KAFKA_TYPE_LIST, true);
+    put(out, &n, "group.consumer.heartbeat.interval.ms", number(a, o->consumer_heartbeat_ms), KAFKA_TYPE_INT, true);
+    put(out, &n, "group.consumer.max.size", number(a, LIMIT_GROUP_MEMBERS_MAX), KAFKA_TYPE_INT, true);
+    put(out, &n, "group.consumer.session.timeout.ms", number(a, o->consumer_session_ms), KAFKA_TYPE_INT, true);
     put(out, &n, "group.initial.rebalance.delay.ms",
         number(a, o->group_initial_delay_ms < 0 ? 0 : o->group_initial_delay_ms), KAFKA_TYPE_INT, true);
     put(out, &n, "group.max.session.timeout.ms", number(a, LIMIT_SESSION_TIMEOUT_MAX_MS), KAFKA_TYPE_INT, true);

@@ -336,7 +336,7 @@ struct kafka_config_view {
     } synonyms[3];
     int n_synonyms;
 };
-#define KAFKA_CONFIGS_MAX 32
+#define KAFKA_CONFIGS_MAX 48
 /* What DescribeConfigs and CreateTopics tell of a topic on which this is set; values are in the arena. */
 int kafka_topic_configs(struct broker *b, const struct topic_config *given, struct arena *a,
                         struct kafka_config_view *out);
