@@ -72,6 +72,7 @@
 #define LIMIT_SQL_EXPR_NODES_MAX 100000 /* of one statement, shared ones counted each time; more: refused */
 #define LIMIT_SQL_REQUESTS_MAX 128      /* of all clients at once, about 4 MB each when stalled; more: 503 */
 #define LIMIT_FLOWS_MAX 1024
+#define LIMIT_WINDOW_PANES_MAX 1440 /* windows one row is in (a day by minutes); more: refused */
 
 _Static_assert(LIMIT_BATCH_BYTES_MAX < LIMIT_SEGMENT_BYTES_MAX, "a batch fits a segment");
 _Static_assert(LIMIT_BATCH_BYTES_DEFAULT < LIMIT_REQUEST_BYTES_MAX, "a batch fits a request");
