@@ -46,7 +46,7 @@ struct partition {
     struct list moved_link;      /* in broker.moved: durable moved inside a call; holds a topic reference */
     struct list woken_link;      /* in broker.woken: its readers are to be looked at; holds a topic reference */
     bool wakes_all;              /* ... and all of them to be woken: start moved or topic gone */
-    bool is_syncing;             /* in the job under way */
+    struct sync_slot *sync_slot; /* of the sync under way; NULL: none */
     bool is_stopped;             /* takes no more appends */
 };
 
@@ -84,8 +84,9 @@ struct definition {
     struct bytes name, text; /* owned */
 };
 
-/* The one sync job of a broker. An object of its own because the loop may still hold it when the broker is gone. */
+/* The sync jobs of a broker. An object of its own because the loop may still hold them when the broker is gone. */
 struct syncer;
+struct sync_slot;
 
 struct broker {
     const struct sys *sys; /* borrowed */
@@ -181,9 +182,10 @@ MUST_USE enum err_code partition_append_own(struct partition *p, uint8_t *batch,
 
 /* ---- sync.c ---- */
 struct syncer *syncer_create(struct broker *b);
-void syncer_destroy(struct syncer *s);   /* nothing of it runs any more, or the loop frees it later */
-void syncer_settle(struct syncer *s);    /* ends the job under way now; its waits are answered on the next turn */
-void broker_post_turn(struct broker *b); /* the turn task will look at what is marked */
+void syncer_destroy(struct syncer *s); /* nothing of it runs any more, or the loop frees it later */
+void syncer_settle(struct syncer *s);  /* ends the jobs under way now; their waits are answered on the next turn */
+void partition_settle_sync(struct partition *p); /* the same for one partition; harmless when none is under way */
+void broker_post_turn(struct broker *b);         /* the turn task will look at what is marked */
 /* Blocks for the disk. Waits are answered on the next turn. */
 MUST_USE enum err_code partition_sync_now(struct partition *p, struct err *e);
 void partition_mark_dirty(struct partition *p);

@@ -77,7 +77,8 @@ struct timer {
     uint64_t seq;   /* the loop's: ties fire in start order */
     size_t slot;    /* the loop's heap index + 1; 0: not started */
 };
-/* Work that blocks (fdatasync, deleting files). run: on the loop's job thread, jobs of one loop in submission order. */
+/* Work that blocks (fdatasync, deleting files). run: on a thread of the loop; done: on the loop's own. An object is free
+ * again when done runs. */
 struct job {
     void (*run)(struct job *j);
     void (*done)(struct job *j); /* on the loop's thread */
@@ -91,7 +92,8 @@ struct loop {
     void (*call)(struct loop *l, void (*fn)(void *arg), void *arg);
     void (*timer_start)(struct loop *l, struct timer *t, uint64_t at_ns); /* started already: moves it */
     void (*timer_stop)(struct loop *l, struct timer *t);                  /* harmless when not started */
-    void (*submit)(struct loop *l, struct job *j);
+    void (*submit)(struct loop *l, struct job *j);        /* one after the other, in the order of submission */
+    void (*submit_beside)(struct loop *l, struct job *j); /* in any order, up to LIMIT_JOBS_BESIDE at the same time */
     /* Runs until stop(), or for LOOP_ONCE_NOWAIT just what is due now. Returns true when anything ran. */
     bool (*run)(struct loop *l, int mode);
     void (*stop)(struct loop *l); /* any thread */
