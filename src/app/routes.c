@@ -1,6 +1,8 @@
 /* routes.c: see routes.h. Metric names follow Prometheus' rules: base units, _total for counters, low cardinality. */
 #include "app/routes.h"
 
+#include "broker/auth.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -56,6 +58,14 @@ static void on_client_drained(void *arg)
     sql_request_resume(c->request);
 }
 
+/* Nobody logs in here: once rights exist, a statement would be a way around them. */
+static bool sql_is_refused(const struct routes *r, struct http_reply *reply)
+{
+    if (!auth_is_on(r->broker)) return false;
+    http_reply_error(reply, 403, "denied", "this server has users, and SQL over HTTP has no login", NULL);
+    return true;
+}
+
 static void route_sql(void *arg, const struct http_request *q, struct http_reply *reply)
 {
     struct routes *r = arg;
@@ -70,6 +80,7 @@ static void route_sql(void *arg, const struct http_request *q, struct http_reply
         http_reply_error(reply, 503, "stopping", "the server is stopping", NULL);
         return;
     }
+    if (sql_is_refused(r, reply)) return;
     events = bytes_equal(q->query, BYTES_LIT("format=events"));
     c = calloc(1, sizeof *c);
     check(c != NULL);

@@ -42,6 +42,21 @@
 #define LIMIT_GROUP_MEMBERS_MAX 1000
 #define LIMIT_OFFSET_METADATA_LEN_MAX 4096
 
+/* ---- users and rules ---- */
+#define LIMIT_USER_NAME_LEN_MAX 128          /* longer: refused, unknown at login */
+#define LIMIT_PASSWORD_LEN_MAX 1024          /* longer: refused, wrong at login */
+#define LIMIT_USERS_MAX 10000                /* more: refused */
+#define LIMIT_ACLS_MAX 20000                 /* more: refused */
+#define LIMIT_ACL_NAME_LEN_MAX 512           /* of a rule's resource, as LIMIT_GROUP_ID_LEN_MAX; longer: refused */
+#define LIMIT_PRINCIPAL_LEN_MAX 512          /* longer: the rule is refused, the connection closed */
+#define LIMIT_SCRAM_ITERATIONS_MIN 4096      /* Kafka's and RFC 7677's; fewer: refused */
+#define LIMIT_SCRAM_ITERATIONS_MAX 16384     /* Kafka's; more: refused (each login would cost the server more) */
+#define LIMIT_PASSWORD_CHECKS_MAX 64         /* derivations waiting, 5 ms each; more: the login fails */
+#define LIMIT_BEFORE_LOGIN_BYTES (64u << 10) /* one request before login; larger: closed */
+#define LIMIT_LOGIN_MS 10000                 /* a connection without login after that: closed */
+#define LIMIT_AUDIT_FAILURES_PER_S 50        /* audited; more are counted only */
+#define LIMIT_AUDIT_QUEUE_BYTES (1u << 20)   /* lines not appended yet; more are counted only */
+
 /* ---- flows ---- */
 #define LIMIT_CHUNK_ROWS 2048          /* rows of a columnar batch */
 #define LIMIT_SQL_BYTES_MAX (1u << 20) /* statement text; longer: refused */

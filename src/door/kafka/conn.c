@@ -12,7 +12,9 @@
  * C4  Memory grows with the bytes that have arrived, never with a length that a peer only claims. The rest of a large
  *     frame is read to where it belongs and nothing beyond it, so that the next frame begins at the start of the
  *     buffer and large frames are never moved.
- * C5  A connection is freed when the net has said its last word, no send is under way and no task is posted. */
+ * C5  A connection is freed when the net has said its last word, no send is under way and no task is posted.
+ * C6  Before the login a request has at most LIMIT_BEFORE_LOGIN_BYTES, and only those of the login are handled; while a
+ *     password is checked none is (sasl.c). */
 #include "door/kafka/kafka_int.h"
 
 #include <stdarg.h>
@@ -135,6 +137,27 @@ void kafka_reply(struct kafka_request *q, const void *response)
     request_ready(q);
 }
 
+void kafka_reply_raw(struct kafka_request *q, struct bytes token)
+{
+    buf_clear(&q->out);
+    buf_put_be32(&q->out, (uint32_t)token.len);
+    buf_put_bytes(&q->out, token);
+    check(!q->out.failed);
+    q->reply_bytes = q->out.len;
+    q->conn->reply_bytes += q->reply_bytes;
+    request_ready(q);
+}
+
+void kafka_conn_principal(struct kafka_conn *c, struct bytes name)
+{
+    char *principal = malloc(name.len + 6);
+
+    check(principal != NULL);
+    (void)snprintf(principal, name.len + 6, "User:%.*s", BYTES_ARG(name));
+    free(c->principal);
+    c->session.principal = c->principal = principal;
+}
+
 void kafka_reply_none(struct kafka_request *q)
 {
     q->is_silent = true;
@@ -217,6 +240,8 @@ static void conn_free_when_quiet(struct kafka_conn *c)
     check(c->n_requests == 0);
     list_remove(&c->link);
     d->stats.connections--;
+    kafka_sasl_destroy(c->sasl);
+    free(c->principal);
     free(c->in);
     free(c->iov);
     free(c);
@@ -268,6 +293,7 @@ static bool conn_has_work(struct kafka_conn *c)
     struct list *first = list_first(&c->requests);
 
     if (first != NULL && CONTAINER_OF(first, struct kafka_request, link)->is_ready) return true;
+    if (c->closes_when_sent) return true;
     return c->is_read_stopped || c->in_len - c->in_at >= 4 || c->door->is_closing;
 }
 
@@ -318,7 +344,13 @@ static void conn_flush(struct kafka_conn *c)
 /* ---- in ---- */
 static bool conn_is_full(const struct kafka_conn *c)
 {
+    if (c->closes_when_sent || kafka_sasl_is_busy(c->sasl)) return true;                            /* C6 */
     return c->n_requests >= LIMIT_CONN_INFLIGHT_MAX || c->reply_bytes >= LIMIT_CONN_SEND_BYTES_MAX; /* C3 */
+}
+
+static uint32_t frame_size_max(const struct kafka_conn *c)
+{
+    return kafka_sasl_is_done(c->sasl) ? LIMIT_REQUEST_BYTES_MAX : LIMIT_BEFORE_LOGIN_BYTES - 4;
 }
 
 /* Size of the frame at in_at with its prefix; 0: the prefix is not there yet; SIZE_MAX: impossible. */
@@ -328,7 +360,7 @@ static size_t frame_size(const struct kafka_conn *c)
 
     if (c->in_len - c->in_at < 4) return 0;
     size = (int32_t)be32_get(c->in + c->in_at);
-    if (size < 8 || (uint32_t)size > LIMIT_REQUEST_BYTES_MAX) return SIZE_MAX;
+    if (size < (kafka_sasl_is_raw(c->sasl) ? 0 : 8) || (uint32_t)size > frame_size_max(c)) return SIZE_MAX;
     return (size_t)size + 4;
 }
 
@@ -339,7 +371,7 @@ static void conn_process(struct kafka_conn *c)
 
         if (size == SIZE_MAX) {
             kafka_conn_fail(c, "a request of %d bytes; 8 to %u are possible", (int)(int32_t)be32_get(c->in + c->in_at),
-                            LIMIT_REQUEST_BYTES_MAX);
+                            frame_size_max(c));
             return;
         }
         if (size == 0 || c->in_len - c->in_at < size) return;
@@ -363,7 +395,8 @@ static void conn_turn(struct kafka_conn *c)
         conn_flush(c);
     } while (c->again);
     c->is_busy = false;
-    if (c->door->is_closing && list_is_empty(&c->requests) && !c->is_sending) kafka_conn_close(c);
+    bool is_over = c->door->is_closing || c->closes_when_sent;
+    if (is_over && list_is_empty(&c->requests) && !c->is_sending) kafka_conn_close(c);
     if (c->is_read_stopped && !c->is_closing && !c->is_closed && !conn_is_full(c)) {
         c->is_read_stopped = false;
         net->read_start(net, c->net_conn);
@@ -450,6 +483,7 @@ static void on_closed(void *user, const struct err *e)
         diag_printf(c->door->sys->diag, DIAG_DEBUG, "kafka", "peer=%s:%u gone=\"%s\"", c->session.peer.host,
                     c->session.peer.port, e->text);
     c->is_closed = true;
+    kafka_sasl_abort(c->sasl);
     requests_drop(c);
     conn_free_when_quiet(c);
 }
@@ -473,6 +507,7 @@ void *kafka_conn_accept(void *door, struct conn *net_conn, const struct conn_han
     d->net->peer(d->net, net_conn, &c->session.peer);
     c->session.door = "kafka";
     c->session.principal = KAFKA_ANONYMOUS;
+    if (d->options.sasl) c->sasl = kafka_sasl_create(c);
     d->stats.connections++;
     d->stats.connections_total++;
     *handler = &conn_handler;

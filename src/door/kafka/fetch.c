@@ -45,7 +45,9 @@ static struct partition *find_partition(struct fetch *f, struct fetch_part *part
     struct topic *t = by_id ? topic_find_id(b, part->topic->topic_id) : topic_find(b, part->topic->name);
     struct partition *p = t ? topic_partition(t, part->out->index) : NULL;
 
-    if (t == NULL)
+    if (!kafka_may(f->q, ACL_READ, ACL_TOPIC, t != NULL && by_id ? topic_name(t) : part->topic->name))
+        part->out->error_code = by_id && t == NULL ? KE_UNKNOWN_TOPIC_ID : KE_TOPIC_AUTHORIZATION_FAILED;
+    else if (t == NULL)
         part->out->error_code = by_id ? KE_UNKNOWN_TOPIC_ID : KE_UNKNOWN_TOPIC_OR_PARTITION;
     else if (p == NULL)
         part->out->error_code = KE_UNKNOWN_TOPIC_OR_PARTITION;

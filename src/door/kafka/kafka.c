@@ -9,11 +9,24 @@ static void door_free(struct kafka_door *d)
     void (*closed)(void *arg) = d->closed;
     void *arg = d->closed_arg;
 
+    auth_unwatch(&d->auth_watch);
     d->sys->loop->timer_stop(d->sys->loop, &d->drain_timer);
     while ((link = list_pop_front(&d->spare)) != NULL)
         kafka_request_destroy(CONTAINER_OF(link, struct kafka_request, link));
     free(d);
     if (closed != NULL) closed(arg);
+}
+
+/* Whose right to be here has ended. */
+static void user_gone(struct auth_watch *w, struct bytes name)
+{
+    struct kafka_door *d = CONTAINER_OF(w, struct kafka_door, auth_watch);
+
+    for (struct list *link = d->conns.next; link != &d->conns; link = link->next) {
+        struct kafka_conn *c = CONTAINER_OF(link, struct kafka_conn, link);
+
+        if (kafka_sasl_is_user(c->sasl, name)) kafka_conn_close(c);
+    }
 }
 
 enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const struct kafka_door_options *o,
@@ -37,6 +50,8 @@ enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const s
         free(d);
         return err_wrap(e, rc, "opening the Kafka door");
     }
+    d->auth_watch.user_gone = user_gone;
+    auth_watch(b, &d->auth_watch);
     *out = d;
     return ERR_NONE;
 }

@@ -14,6 +14,9 @@ struct kafka_door_options {
     struct net_address listen;
     struct net_address advertise; /* host empty: the address each client connected to */
     int32_t node_id;
+    bool sasl;                 /* a login is required */
+    bool plain_unencrypted;    /* PLAIN also without TLS: for loopback and tests */
+    int64_t login_lifetime_ms; /* re-authentication is due after it; 0: never */
 };
 MUST_USE enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const struct kafka_door_options *o,
                                        struct net_address *bound, struct err *e);

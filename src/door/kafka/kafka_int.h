@@ -33,6 +33,7 @@ struct kafka_door {
     struct list spare; /* struct kafka_request, for reuse */
     uint32_t n_spare;
     struct kafka_door_stats stats;
+    struct auth_watch auth_watch;
     bool is_closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -44,6 +45,10 @@ struct kafka_conn {
     struct kafka_door *door;
     struct conn *net_conn;
     struct session session;
+    struct kafka_sasl *sasl; /* owned; NULL: this listener wants no login */
+    char *principal;         /* owned; what session.principal points to unless nobody is known */
+    bool is_introduced;      /* the first frame is here: the transport knows who the peer is */
+    bool closes_when_sent;   /* handles no more frames; closes when the last reply is with the kernel */
 
     /* Receive buffer: [at, len) is not handled yet. */
     uint8_t *in;
@@ -123,6 +128,22 @@ static inline bool kafka_may(const struct kafka_request *q, enum acl_operation o
 {
     return authorise(kafka_broker(q), &q->conn->session, op, type, name);
 }
+/* The same for what is only left out of a list: no audit. */
+static inline bool kafka_may_see(const struct kafka_request *q, enum acl_operation op, enum acl_resource type,
+                                 struct bytes name)
+{
+    return authorise_quiet(kafka_broker(q), &q->conn->session, op, type, name);
+}
+static inline bool kafka_may_create_topic(const struct kafka_request *q, struct bytes name)
+{
+    return kafka_may_see(q, ACL_CREATE, ACL_CLUSTER, BYTES_LIT(ACL_CLUSTER_NAME)) ||
+           kafka_may(q, ACL_CREATE, ACL_TOPIC, name);
+}
+/* For changes that an administrator makes. */
+static inline void kafka_audit(const struct kafka_request *q, const char *what, struct bytes on, int16_t error)
+{
+    audit(kafka_broker(q), &q->conn->session, what, on, error == 0 ? "ok" : "failed");
+}
 /* Where clients find this node: the configured address, or the one this client connected to. */
 void kafka_advertised(const struct kafka_request *q, struct net_address *out);
 
@@ -137,6 +158,24 @@ void kafka_conn_close(struct kafka_conn *c);
 void *kafka_conn_accept(void *door, struct conn *net_conn, const struct conn_handler **handler);
 void kafka_door_conn_gone(struct kafka_door *d); /* kafka.c: after a connection was freed */
 void kafka_request_destroy(struct kafka_request *q);
+
+void kafka_reply_raw(struct kafka_request *q, struct bytes token); /* size and bytes: SASL's first version */
+/* C6: the connection belongs to this principal from now on. */
+void kafka_conn_principal(struct kafka_conn *c, struct bytes name);
+
+/* ---- sasl.c: logging in ---- */
+struct kafka_sasl *kafka_sasl_create(struct kafka_conn *c);
+void kafka_sasl_destroy(struct kafka_sasl *s); /* NULL is harmless */
+void kafka_sasl_abort(struct kafka_sasl *s);   /* the connection is gone; NULL is harmless */
+bool kafka_sasl_is_done(const struct kafka_sasl *s);
+bool kafka_sasl_is_raw(const struct kafka_sasl *s);  /* the next frame is a token without a header */
+bool kafka_sasl_is_busy(const struct kafka_sasl *s); /* a check is under way: no frame is handled meanwhile */
+void kafka_sasl_token(struct kafka_conn *c, struct bytes token);
+/* May this request be handled in the state the login is in? NULL: yes, else why not. */
+const char *kafka_sasl_refuses(struct kafka_conn *c, int16_t key);
+bool kafka_sasl_is_user(const struct kafka_sasl *s, struct bytes name);
+void kafka_handle_sasl_handshake(struct kafka_request *q, void *body);
+void kafka_handle_sasl_authenticate(struct kafka_request *q, void *body);
 
 /* ---- error.c ---- */
 enum kafka_error {
@@ -161,7 +200,11 @@ enum kafka_error {
     KE_INVALID_SESSION_TIMEOUT = 26,
     KE_REBALANCE_IN_PROGRESS = 27,
     KE_TOPIC_AUTHORIZATION_FAILED = 29,
+    KE_GROUP_AUTHORIZATION_FAILED = 30,
+    KE_CLUSTER_AUTHORIZATION_FAILED = 31,
     KE_INVALID_TIMESTAMP = 32,
+    KE_UNSUPPORTED_SASL_MECHANISM = 33,
+    KE_ILLEGAL_SASL_STATE = 34,
     KE_UNSUPPORTED_VERSION = 35,
     KE_TOPIC_ALREADY_EXISTS = 36,
     KE_INVALID_PARTITIONS = 37,
@@ -179,6 +222,7 @@ enum kafka_error {
     KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53,
     KE_OPERATION_NOT_ATTEMPTED = 55,
     KE_KAFKA_STORAGE_ERROR = 56,
+    KE_SASL_AUTHENTICATION_FAILED = 58,
     KE_NON_EMPTY_GROUP = 68,
     KE_GROUP_ID_NOT_FOUND = 69,
     KE_FETCH_SESSION_ID_NOT_FOUND = 70,
@@ -193,6 +237,9 @@ enum kafka_error {
     KE_INVALID_RECORD = 87,
     KE_UNSTABLE_OFFSET_COMMIT = 88,
     KE_PRODUCER_FENCED = 90,
+    KE_RESOURCE_NOT_FOUND = 91,
+    KE_DUPLICATE_RESOURCE = 92,
+    KE_UNACCEPTABLE_CREDENTIAL = 93,
     KE_UNKNOWN_TOPIC_ID = 100,
     KE_TRANSACTIONAL_ID_NOT_FOUND = 105,
 };
@@ -271,6 +318,12 @@ void kafka_handle_list_transactions(struct kafka_request *q, void *body);
 void kafka_handle_describe_configs(struct kafka_request *q, void *body); /* configs.c */
 void kafka_handle_alter_configs(struct kafka_request *q, void *body);    /* alter_configs.c */
 void kafka_handle_incremental_alter_configs(struct kafka_request *q, void *body);
+
+void kafka_handle_describe_acls(struct kafka_request *q, void *body); /* acls.c */
+void kafka_handle_create_acls(struct kafka_request *q, void *body);
+void kafka_handle_delete_acls(struct kafka_request *q, void *body);
+void kafka_handle_describe_user_scram_credentials(struct kafka_request *q, void *body); /* scram_users.c */
+void kafka_handle_alter_user_scram_credentials(struct kafka_request *q, void *body);
 
 /* The answer to an ApiVersions request of a version that is not served: version 0 with the range of ApiVersions. */
 void kafka_reply_api_versions_unsupported(struct kafka_request *q);

@@ -66,9 +66,13 @@ void kafka_handle_create_partitions(struct kafka_request *q, void *body)
         if (map_get(&names, to->name) != &once) {
             (void)err_set(&e, ERR_INVALID, "the topic is named twice");
             to->error_code = KE_INVALID_REQUEST;
+        } else if (!kafka_may(q, ACL_ALTER, ACL_TOPIC, to->name)) {
+            (void)err_set(&e, ERR_DENIED, "not allowed to alter this topic");
+            to->error_code = KE_TOPIC_AUTHORIZATION_FAILED;
         } else {
             to->error_code = add_partitions(q, &in->topics.at[i], in->validate_only, &e);
         }
+        if (!in->validate_only) kafka_audit(q, "topic.partitions", to->name, to->error_code);
         if (to->error_code != KE_NONE) to->error_message = bytes_str(arena_strdup(&q->arena, e.text));
     }
     kafka_reply(q, &out);
@@ -90,6 +94,7 @@ void kafka_handle_delete_records(struct kafka_request *q, void *body)
         const struct kafka_delete_records_request_topic *from = &in->topics.at[i];
         struct kafka_delete_records_response_topic *to = &out.topics.at[i];
         struct topic *t = topic_find(kafka_broker(q), from->name);
+        bool may = kafka_may(q, ACL_DELETE, ACL_TOPIC, from->name);
 
         to->name = from->name;
         to->partitions.n = from->partitions.n;
@@ -97,12 +102,15 @@ void kafka_handle_delete_records(struct kafka_request *q, void *body)
         for (int32_t j = 0; j < from->partitions.n; j++) {
             struct kafka_delete_records_response_partition *r = &to->partitions.at[j];
             struct partition *p = t ? topic_partition(t, from->partitions.at[j].partition_index) : NULL;
-            enum err_code rc = p ? partition_trim(p, from->partitions.at[j].offset, NULL) : ERR_NOT_FOUND;
+            enum err_code rc = !may ? ERR_DENIED
+                               : p  ? partition_trim(p, from->partitions.at[j].offset, NULL)
+                                    : ERR_NOT_FOUND;
 
             r->partition_index = from->partitions.at[j].partition_index;
             r->error_code = kafka_error_of(rc);
             r->low_watermark = rc == ERR_NONE ? partition_log_start(p) : -1;
         }
+        if (may) kafka_audit(q, "topic.delete_records", from->name, KE_NONE);
     }
     kafka_reply(q, &out);
 }
@@ -136,6 +144,7 @@ void kafka_handle_offset_for_leader_epoch(struct kafka_request *q, void *body)
         const struct kafka_offset_for_leader_epoch_request_topic *from = &in->topics.at[i];
         struct kafka_offset_for_leader_epoch_response_topic *to = &out.topics.at[i];
         struct topic *t = topic_find(kafka_broker(q), from->topic);
+        bool may = kafka_may(q, ACL_DESCRIBE, ACL_TOPIC, from->topic);
 
         to->topic = from->topic;
         to->partitions.n = from->partitions.n;
@@ -145,6 +154,8 @@ void kafka_handle_offset_for_leader_epoch(struct kafka_request *q, void *body)
 
             wire_init(&kafka_offset_for_leader_epoch_response_partition_wire, r);
             r->partition = from->partitions.at[j].partition;
+            r->error_code = KE_TOPIC_AUTHORIZATION_FAILED;
+            if (!may) continue;
             r->error_code =
                 epoch_end(q, t ? topic_partition(t, r->partition) : NULL, from->partitions.at[j].current_leader_epoch,
                           from->partitions.at[j].leader_epoch, r);

@@ -17,6 +17,7 @@ struct produce {
     struct kafka_produce_response out;
     struct produce_part *parts; /* in the request's arena */
     int32_t n_parts, n_waiting;
+    bool has_txn_right;
     bool is_started; /* the handler is through; before that nothing is answered */
 };
 
@@ -76,6 +77,14 @@ static int16_t append(struct produce *p, const struct kafka_produce_request *in,
         (void)err_set(e, ERR_INVALID, "acks is -1, 0 or 1");
         return KE_INVALID_REQUIRED_ACKS;
     }
+    if (!p->has_txn_right) {
+        (void)err_set(e, ERR_DENIED, "not allowed to use this transactional id");
+        return KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    }
+    if (!kafka_may(q, ACL_WRITE, ACL_TOPIC, topic_name)) {
+        (void)err_set(e, ERR_DENIED, "not allowed to write to this topic");
+        return KE_TOPIC_AUTHORIZATION_FAILED;
+    }
     if (partition == NULL) {
         (void)err_set(e, ERR_NOT_FOUND, "no such topic or partition");
         return KE_UNKNOWN_TOPIC_OR_PARTITION;
@@ -130,6 +139,8 @@ void kafka_handle_produce(struct kafka_request *q, void *body)
     int16_t first_error = KE_NONE;
     struct err e;
 
+    p->has_txn_right =
+        in->transactional_id.ptr == NULL || kafka_may(q, ACL_WRITE, ACL_TRANSACTIONAL_ID, in->transactional_id);
     kafka_park(q, p, produce_cancel, NULL);
     for (int32_t i = 0; i < in->topics.n; i++) {
         for (int32_t j = 0; j < in->topics.at[i].partitions.n; j++, part++) {

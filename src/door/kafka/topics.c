@@ -109,9 +109,13 @@ void kafka_handle_create_topics(struct kafka_request *q, void *body)
         if (map_get(&names, topic->name) != &once) {
             (void)err_set(&e, ERR_INVALID, "the topic is named twice");
             topic->error_code = KE_INVALID_REQUEST;
+        } else if (!kafka_may_create_topic(q, topic->name)) {
+            (void)err_set(&e, ERR_DENIED, "not allowed to create this topic");
+            topic->error_code = KE_TOPIC_AUTHORIZATION_FAILED;
         } else {
             topic->error_code = create(q, &in->topics.at[i], in->validate_only, topic, &e);
         }
+        if (!in->validate_only) kafka_audit(q, "topic.create", topic->name, topic->error_code);
         if (topic->error_code != KE_NONE) topic->error_message = bytes_str(arena_strdup(&q->arena, e.text));
     }
     kafka_reply(q, &out);
@@ -136,6 +140,13 @@ static int16_t delete (struct kafka_request *q, struct topic *t, bool by_id, str
     return kafka_error_of_topic(rc);
 }
 
+static bool may_delete(const struct kafka_request *q, struct bytes name, struct err *e)
+{
+    if (kafka_may(q, ACL_DELETE, ACL_TOPIC, name)) return true;
+    (void)err_set(e, ERR_DENIED, "not allowed to delete this topic");
+    return false;
+}
+
 void kafka_handle_delete_topics(struct kafka_request *q, void *body)
 {
     const struct kafka_delete_topics_request *in = body;
@@ -155,14 +166,21 @@ void kafka_handle_delete_topics(struct kafka_request *q, void *body)
         r->name = is_old ? in->topic_names.at[i] : in->topics.at[i].name;
         if (r->name.ptr != NULL) {
             t = topic_find(b, r->name);
-            if (t != NULL) memcpy(r->topic_id, topic_uuid(t), 16);
-            r->error_code = delete (q, t, false, &e);
+            if (may_delete(q, r->name, &e)) {
+                if (t != NULL) memcpy(r->topic_id, topic_uuid(t), 16);
+                r->error_code = delete (q, t, false, &e);
+            } else {
+                r->error_code = KE_TOPIC_AUTHORIZATION_FAILED;
+            }
         } else {
             memcpy(r->topic_id, in->topics.at[i].topic_id, 16);
             t = topic_find_id(b, r->topic_id);
+            if (t != NULL && !kafka_may(q, ACL_DESCRIBE, ACL_TOPIC, topic_name(t))) t = NULL;
             if (t != NULL) r->name = arena_copy(&q->arena, topic_name(t));
-            r->error_code = delete (q, t, true, &e);
+            r->error_code = t != NULL && !may_delete(q, r->name, &e) ? (int16_t)KE_TOPIC_AUTHORIZATION_FAILED
+                                                                     : delete (q, t, true, &e);
         }
+        kafka_audit(q, "topic.delete", r->name, r->error_code);
         if (r->error_code != KE_NONE) r->error_message = bytes_str(arena_strdup(&q->arena, e.text));
     }
     kafka_reply(q, &out);
