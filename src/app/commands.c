@@ -230,8 +230,9 @@ const struct cli_command cli_commands[] = {
     {"acl list", "List all rules", "", auth_options, NULL, "  weir acl list\n  weir acl list --json", cmd_acl_list, 0,
      0},
     {"verify", "Read a whole data directory and say what is wrong with it", "", verify_options,
-     "Changes nothing. Exit code 0: all is well (a torn tail that was never acknowledged is well), 4: damage was "
-     "found.",
+     "Changes nothing. Each finding is one of: DAMAGED (acknowledged records are lost or altered, with their offsets), "
+     "tail\n(torn, never acknowledged, cut at the next start), cache (a file that is made again at the next start).\n"
+     "Exit code 0: no acknowledged record is damaged, 4: some are.",
      "  weir verify --data /var/lib/weir", cmd_verify, 0, 0},
     {"version", "Print the version", "", no_options, NULL, "  weir version", cmd_version, 0, 0},
     {NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0},
