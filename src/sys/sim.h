@@ -51,7 +51,7 @@ void sim_disk_fail_syncs(struct sim *s, unsigned n);
 enum sim_fault {
     SIM_FAULT_WRITE,       /* pwritev: ERR_IO, nothing written */
     SIM_FAULT_SHORT_WRITE, /* pwritev: half of it, then ERR_IO */
-    SIM_FAULT_NO_SPACE,    /* pwritev: half of it, then ERR_NO_SPACE; names, growing: ERR_NO_SPACE */
+    SIM_FAULT_NO_SPACE,    /* pwritev beyond the end: half of it, then ERR_NO_SPACE; names, growing: ERR_NO_SPACE */
     SIM_FAULT_SYNC,        /* sync, sync_dir: ERR_IO; what was not synced is lost at the next power cycle */
     SIM_FAULT_READ,        /* pread: ERR_IO. A mapping does not know of it */
 };

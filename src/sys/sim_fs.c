@@ -337,7 +337,8 @@ static enum err_code sim_fs_pwritev(struct fs *fs, struct file *f, const struct 
     for (int i = 0; i < n; i++)
         len += iov[i].iov_len;
     if (strikes(d, SIM_FAULT_WRITE)) return err_set_os(e, EIO, "writing %zu bytes", len);
-    bool is_short = strikes(d, SIM_FAULT_SHORT_WRITE), is_full = strikes(d, SIM_FAULT_NO_SPACE);
+    bool is_short = strikes(d, SIM_FAULT_SHORT_WRITE),
+         is_full = at + len > node->content.size && strikes(d, SIM_FAULT_NO_SPACE);
     room = is_short || is_full ? len / 2 : space_for(d, node, at, len);
     rc = sim_content_write(&node->content, at, iov, room, e);
     if (rc != ERR_NONE) return rc;
