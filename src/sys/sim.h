@@ -53,7 +53,7 @@ enum sim_fault {
     SIM_FAULT_SHORT_WRITE, /* pwritev: half of it, then ERR_IO */
     SIM_FAULT_NO_SPACE,    /* pwritev beyond the end: half of it, then ERR_NO_SPACE; names, growing: ERR_NO_SPACE */
     SIM_FAULT_SYNC,        /* sync, sync_dir: ERR_IO; what was not synced is lost at the next power cycle */
-    SIM_FAULT_READ,        /* pread: ERR_IO. A mapping does not know of it */
+    SIM_FAULT_READ,        /* pread, populate: ERR_IO */
 };
 void sim_disk_fault_at(struct sim *s, enum sim_fault fault, uint64_t n, bool is_for_ever);
 uint64_t sim_disk_faults(struct sim *s); /* how many calls have gone wrong */

@@ -399,12 +399,16 @@ static enum err_code sim_fs_map(struct fs *fs, struct file *f, size_t len, const
     return rc;
 }
 
-static void sim_fs_populate(struct fs *fs, struct file *f, uint64_t from, size_t len)
+/* SIM_FAULT_READ reaches a mapping here only: the bytes themselves are always there. */
+static enum err_code sim_fs_populate(struct fs *fs, struct file *f, uint64_t from, size_t len, struct err *e)
 {
-    (void)fs;
-    (void)f;
-    (void)from;
-    (void)len;
+    if (strikes(self(fs), SIM_FAULT_READ)) return err_set_os(e, EIO, "reading %zu bytes", len);
+    return ERR_NONE;
+}
+
+static bool sim_fs_map_failed(struct fs *fs, struct file *f, uint64_t from, size_t len)
+{
+    return false;
 }
 
 static enum err_code sim_fs_lock(struct fs *fs, const char *path, struct file **out, struct err *e)
@@ -713,6 +717,7 @@ struct sim_disk *sim_disk_create(struct sim *s)
         .sync = sim_fs_sync,
         .map = sim_fs_map,
         .populate = sim_fs_populate,
+        .map_failed = sim_fs_map_failed,
         .sync_dir = sim_fs_sync_dir,
         .rename = sim_fs_rename,
         .unlink = sim_fs_unlink,

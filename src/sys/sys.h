@@ -50,9 +50,12 @@ struct fs {
     /* Maps [0, len) for reading; len may lie beyond the end of the file, but only bytes below it may be touched. One
      * mapping per file, valid until close. */
     enum err_code (*map)(struct fs *fs, struct file *f, size_t len, const uint8_t **out, struct err *e);
-    /* A hint: [from, from + len) of the mapping, all below the end of the file, is about to be read. Makes one system
-     * call of what would be a page fault for every few pages. Any thread. */
-    void (*populate)(struct fs *fs, struct file *f, uint64_t from, size_t len);
+    /* [from, from + len) of the mapping, all below the end of the file, is about to be read: makes one system call of
+     * what would be a page fault for every few pages. ERR_IO: the disk failed to read it. Any thread. */
+    enum err_code (*populate)(struct fs *fs, struct file *f, uint64_t from, size_t len, struct err *e);
+    /* True: the disk has failed to read some of [from, from + len) of the mapping, and what was seen there may be zeros
+     * (os_fs_catch_bus_errors). Ask after touching. Any thread. */
+    bool (*map_failed)(struct fs *fs, struct file *f, uint64_t from, size_t len);
     enum err_code (*sync_dir)(struct fs *fs, const char *dir, struct err *e);
     enum err_code (*rename)(struct fs *fs, const char *from, const char *to, struct err *e);
     enum err_code (*unlink)(struct fs *fs, const char *path, struct err *e);
