@@ -86,6 +86,9 @@ int cmd_user_list(struct cli *c);
 int cmd_acl_add(struct cli *c);
 int cmd_acl_remove(struct cli *c);
 int cmd_acl_list(struct cli *c);
+int cmd_quota_set(struct cli *c);
+int cmd_quota_remove(struct cli *c);
+int cmd_quota_list(struct cli *c);
 int cmd_verify(struct cli *c);
 int cmd_version(struct cli *c);
 

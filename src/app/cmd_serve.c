@@ -121,6 +121,10 @@ static enum err_code read_options(struct cli *c, struct server_options *o, struc
     if (o->kafka_login_lifetime_ms < 0) o->kafka_login_lifetime_ms = 0;
     o->broker.super_users = cli_get(c, "super-users");
     o->broker.allow_without_rules = cli_has(c, "allow-without-rules");
+    o->kafka_idle_ms = cli_get_duration_ms(c, "idle-timeout");
+    if (o->kafka_idle_ms <= 0) o->kafka_idle_ms = INT64_MAX / 2000000; /* none */
+    o->kafka_connections_max = (uint32_t)cli_get_int(c, "max-connections", 1, LIMIT_CONNECTIONS_MAX);
+    o->kafka_connections_per_ip = (uint32_t)cli_get_int(c, "max-connections-per-ip", 0, LIMIT_CONNECTIONS_MAX);
     cli_get_address(c, "kafka", &o->kafka, &o->kafka_on);
     cli_get_address(c, "http", &o->http, &o->http_on);
     cli_get_address(c, "kafka-advertise", &o->kafka_advertise, &advertise);

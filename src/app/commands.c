@@ -22,6 +22,9 @@
         {"segment-bytes", 0, "SIZE", "256MiB", "Size at which a new segment file begins", true},                        \
         {"max-message-bytes", 0, "SIZE", "1048588", "Largest record batch taken from clients", true},                   \
         {"group-initial-delay", 0, "DURATION", "500ms", "First rebalance of an empty group waits this long", true},     \
+        {"idle-timeout", 0, "DURATION", "10m", "Close a Kafka connection without a byte for so long", true},            \
+        {"max-connections", 0, "N", "10000", "Kafka connections at once; more are closed", true},                       \
+        {"max-connections-per-ip", 0, "N", "0", "... of one address; 0: as many as of all", true},                      \
         {"log-level", 0, "LEVEL", "info", "error, warn, info or debug", true},                                          \
         {"login", 0, NULL, NULL, "Kafka clients must log in (SASL); nobody is anonymous any more", true},               \
         {"super-users", 0, "PRINCIPALS", NULL, "May do everything, e.g. \"User:admin;User:ops\"", true},                \
@@ -137,6 +140,17 @@ static const struct cli_option rule_options[] = {
     {"host", 0, "ADDRESS", NULL, "Only from this numeric address", false},
     {NULL, 0, NULL, NULL, NULL, false},
 };
+#define QUOTA_OPTIONS                                                                                                  \
+    BROKER_OPTIONS, {"user", 'u', "NAME", NULL, "Of this user; without login everybody is ANONYMOUS", false},          \
+        {"default-user", 0, NULL, NULL, "Of each user without a quota of its own", false},                             \
+        {"client-id", 'c', "NAME", NULL, "Of this client.id; with --user: of that user's", false},                     \
+        {"default-client-id", 0, NULL, NULL, "Of each client.id without a quota of its own", false},                   \
+        {"ip", 0, "ADDRESS", NULL, "Of this numeric address (connection_creation_rate)", false},                       \
+        {"default-ip", 0, NULL, NULL, "Of each address without a quota of its own", false},                            \
+    {                                                                                                                  \
+        NULL, 0, NULL, NULL, NULL, false                                                                               \
+    }
+static const struct cli_option quota_options[] = {QUOTA_OPTIONS};
 static const struct cli_option no_options[] = {{NULL, 0, NULL, NULL, NULL, false}};
 
 const struct cli_command cli_commands[] = {
@@ -229,6 +243,20 @@ const struct cli_command cli_commands[] = {
      "  weir acl remove --allow User:alice --operation read --topic orders", cmd_acl_remove, 0, 0},
     {"acl list", "List all rules", "", auth_options, NULL, "  weir acl list\n  weir acl list --json", cmd_acl_list, 0,
      0},
+    {"quota set", "Limit what a user, a program or an address may ask for", "NAME=VALUE...", quota_options,
+     "producer_byte_rate and consumer_byte_rate are bytes a second (10MB is taken, too), request_percentage is of the\n"
+     "server's thread (100: all of it), controller_mutation_rate partitions a second created or deleted,\n"
+     "connection_creation_rate connections a second. The rule that says most decides: user and client id, user, client "
+     "id.",
+     "  weir quota set --user alice producer_byte_rate=10MB consumer_byte_rate=20MB\n"
+     "  weir quota set --default-client-id request_percentage=50\n"
+     "  weir quota set --default-ip connection_creation_rate=20",
+     cmd_quota_set, 1, 5},
+    {"quota remove", "Take limits away again", "[NAME...]", quota_options, "Without names: all of it.",
+     "  weir quota remove --user alice producer_byte_rate\n  weir quota remove --default-client-id", cmd_quota_remove,
+     0, 5},
+    {"quota list", "List all quotas", "", broker_options, NULL, "  weir quota list\n  weir quota list --json",
+     cmd_quota_list, 0, 0},
     {"verify", "Read a whole data directory and say what is wrong with it", "", verify_options,
      "Changes nothing. Each finding is one of: DAMAGED (acknowledged records are lost or altered, with their offsets), "
      "tail\n(torn, never acknowledged, cut at the next start), cache (a file that is made again at the next start).\n"

@@ -11,6 +11,7 @@
 #define WEIR_APP_KCLIENT_H
 
 #include "broker/auth.h"
+#include "broker/quota.h"
 #include "base/arena.h"
 #include "base/batch.h"
 #include "base/err.h"
@@ -208,5 +209,13 @@ MUST_USE enum err_code kclient_acl_add(struct kclient *k, const struct acl *rule
 MUST_USE enum err_code kclient_acl_remove(struct kclient *k, const struct acl *filter, int *n, struct err *e);
 MUST_USE enum err_code kclient_acls(struct kclient *k, const struct acl *filter,
                                     void (*fn)(void *arg, const struct acl *a), void *arg, struct err *e);
+
+/* ---- quotas (kclient_quota.c) ---- */
+MUST_USE enum err_code kclient_quota_alter(struct kclient *k, const struct quota_entity *entity,
+                                           const struct quota_change *changes, int n, struct err *e);
+MUST_USE enum err_code kclient_quotas(struct kclient *k,
+                                      void (*fn)(void *arg, const struct quota_entity *entity,
+                                                 const struct quota_limits *limits),
+                                      void *arg, struct err *e);
 
 #endif

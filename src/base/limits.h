@@ -17,11 +17,16 @@
 #define LIMIT_RECORD_HEADERS_MAX 1024             /* per record; more: invalid record */
 
 /* ---- connections ---- */
-#define LIMIT_CONNECTIONS_MAX 10000             /* per listener; more: closed at accept */
-#define LIMIT_CONN_INFLIGHT_MAX 32              /* requests of one connection not yet answered; more: reading pauses */
-#define LIMIT_CONN_SEND_BYTES_MAX (64u << 20)   /* queued replies; more: reading pauses */
-#define LIMIT_HTTP_HEADER_BYTES_MAX (16u << 10) /* larger: 431 */
-#define LIMIT_HTTP_BODY_BYTES_MAX (1u << 20)    /* larger: 413 */
+#define LIMIT_CONNECTIONS_MAX 10000           /* per listener; more: closed at accept */
+#define LIMIT_CONN_INFLIGHT_MAX 32            /* requests of one connection not yet answered; more: reading pauses */
+#define LIMIT_CONN_SEND_BYTES_MAX (64u << 20) /* queued replies; more: reading pauses */
+#define LIMIT_CONN_IDLE_MS (10ll * 60 * 1000) /* Kafka's connections.max.idle.ms; longer without a byte: closed */
+#define LIMIT_FRAME_MS 30000                  /* a begun frame may take so long, and longer only when ... */
+#define LIMIT_FRAME_BYTES_PER_S 1024u         /* ... its bytes come faster than this; else: closed */
+#define LIMIT_RECEIVE_BYTES_MAX ((size_t)256 << 20) /* begun frames of one door; more: reading waits, one goes on */
+#define LIMIT_HELD_BYTES_MAX ((size_t)128 << 20)    /* requests and answers of one door; more: the largest is closed */
+#define LIMIT_HTTP_HEADER_BYTES_MAX (16u << 10)     /* larger: 431 */
+#define LIMIT_HTTP_BODY_BYTES_MAX (1u << 20)        /* larger: 413 */
 
 /* ---- log ---- */
 #define LIMIT_SEGMENT_BYTES_DEFAULT (256u << 20) /* rolls at the batch that would pass it */
@@ -41,6 +46,11 @@
 #define LIMIT_SESSION_TIMEOUT_MAX_MS 1800000
 #define LIMIT_GROUP_MEMBERS_MAX 1000
 #define LIMIT_OFFSET_METADATA_LEN_MAX 4096
+
+/* ---- quotas ---- */
+#define LIMIT_QUOTAS_MAX 10000         /* rules; more: refused */
+#define LIMIT_QUOTA_NAME_LEN_MAX 1024  /* of a user, client id or address in a rule; longer: refused, never matches */
+#define LIMIT_QUOTA_BUCKETS_MAX 10000u /* windows, about 200 bytes each; further ones share one */
 
 /* ---- users and rules ---- */
 #define LIMIT_USER_NAME_LEN_MAX 128          /* longer: refused, unknown at login */

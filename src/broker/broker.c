@@ -6,6 +6,7 @@
  *   meta.c       _weir_meta: topics, definitions retention.c  removing what is old
  *   topic.c      topics, directories, leftovers  group*.c     consumer groups and offsets
  *   txn*.c       transactions                    port*.c      port/port.h over all of it
+ *   quota.c      rules and windows of quotas
  *
  * Order of opening: lock, identity (new epoch on disk), _weir_meta whole, every topic's logs, leftovers, groups,
  * transactions.
@@ -59,6 +60,7 @@ static void broker_free(struct broker *b)
     b->is_closing = true;
     loop->timer_stop(loop, &b->sync_timer);
     loop->timer_stop(loop, &b->retention_timer);
+    quotas_destroy(b);
     auth_destroy(b);
     txns_destroy(b);
     groups_destroy(b);
@@ -116,6 +118,7 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
     if (rc == ERR_NONE) rc = topics_open(b, e);
     if (rc == ERR_NONE) rc = groups_open(b, e);
     if (rc == ERR_NONE) rc = txns_open(b, e);
+    if (rc == ERR_NONE) rc = quotas_open(b, e);
     if (rc == ERR_NONE) rc = auth_open(b, e);
     if (rc != ERR_NONE) {
         broker_free(b);

@@ -32,6 +32,7 @@
 struct auth;
 struct groups;
 struct txns;
+struct quotas;
 
 struct partition {
     struct topic *topic; /* borrowed: the topic owns its partitions */
@@ -114,6 +115,7 @@ struct broker {
 
     struct groups *groups; /* owned; see group_int.h */
     struct txns *txns;     /* owned; see txn_int.h */
+    struct quotas *quotas; /* owned; see quota.c */
     struct auth *auth;     /* owned; see auth_int.h */
     struct topic *audit;   /* _weir_audit; NULL: not made yet */
     struct map open_units; /* of ports: names; value: any */
@@ -215,6 +217,10 @@ void groups_deliver(struct broker *b); /* calls what is answered */
 void groups_close(struct broker *b);   /* answers parked requests with ERR_CLOSED */
 void groups_destroy(struct broker *b);
 void groups_topic_deleted(struct broker *b, struct bytes topic);
+
+/* ---- quota.c ---- */
+MUST_USE enum err_code quotas_open(struct broker *b, struct err *e);
+void quotas_destroy(struct broker *b);
 
 /* ---- txn*.c ---- */
 MUST_USE enum err_code txns_open(struct broker *b, struct err *e);

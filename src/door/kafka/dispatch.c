@@ -42,6 +42,8 @@ static const struct {
     {KAFKA_DELETE_GROUPS, kafka_handle_delete_groups},
     {KAFKA_INCREMENTAL_ALTER_CONFIGS, kafka_handle_incremental_alter_configs},
     {KAFKA_OFFSET_DELETE, kafka_handle_offset_delete},
+    {KAFKA_DESCRIBE_CLIENT_QUOTAS, kafka_handle_describe_client_quotas},
+    {KAFKA_ALTER_CLIENT_QUOTAS, kafka_handle_alter_client_quotas},
     {KAFKA_DESCRIBE_USER_SCRAM_CREDENTIALS, kafka_handle_describe_user_scram_credentials},
     {KAFKA_ALTER_USER_SCRAM_CREDENTIALS, kafka_handle_alter_user_scram_credentials},
     {KAFKA_DESCRIBE_CLUSTER, kafka_handle_describe_cluster},
@@ -129,7 +131,14 @@ void kafka_dispatch(struct kafka_conn *c, uint8_t *frame, size_t len)
         kafka_request_fail(q, "%s", e.text);
         return;
     }
-    handlers[i].handle(q, decoded);
+    if (UNLIKELY(quotas_any(c->door->broker))) {
+        kafka_throttle_begin(q);
+        handlers[i].handle(q, decoded);
+        kafka_throttle_end(q);
+    } else {
+        handlers[i].handle(q, decoded);
+    }
+    kafka_request_account(q);
 }
 
 void kafka_advertised(const struct kafka_request *q, struct net_address *out)

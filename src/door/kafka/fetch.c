@@ -172,9 +172,22 @@ static void stop_waiting(struct fetch *f)
         read_wait_cancel(&f->parts[i].wait);
 }
 
+/* Over the quota: nothing this time (throttle.c, T2). */
+static void obey_quota(struct fetch *f)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < f->q->n_slices; i++)
+        bytes += f->q->slices[i].bytes.len;
+    if (bytes == 0 || kafka_throttle_fetch(f->q, bytes)) return;
+    release_slices(f->q);
+    f->out.topics.n = 0;
+}
+
 static void fetch_reply(struct fetch *f)
 {
     stop_waiting(f);
+    if (UNLIKELY(quotas_any(kafka_broker(f->q)))) obey_quota(f);
     kafka_reply(f->q, &f->out);
 }
 
@@ -293,10 +306,15 @@ void kafka_handle_fetch(struct kafka_request *q, void *body)
     f->min_bytes = in->min_bytes;
     f->max_bytes = in->max_bytes < 0 ? 0 : (size_t)in->max_bytes;
     if (f->max_bytes > LIMIT_FETCH_BYTES_MAX) f->max_bytes = LIMIT_FETCH_BYTES_MAX;
+    if (UNLIKELY(quotas_any(kafka_broker(q)))) {
+        size_t most = kafka_throttle_fetch_max(q);
+
+        if (f->max_bytes > most) f->max_bytes = most;
+    }
     if (f->n_parts > 0) f->first = (int32_t)(q->conn->fetch_rotation++ % (uint32_t)f->n_parts); /* F3 */
     f->deadline_ns = kafka_loop(q)->now_ns(kafka_loop(q)) + (uint64_t)wait_ms * 1000000u;
     if (collect(f) || wait_ms == 0 || f->n_parts == 0) {
-        kafka_reply(q, &f->out);
+        fetch_reply(f);
         return;
     }
     kafka_park(q, f, fetch_cancel, fetch_hurry);

@@ -13,6 +13,7 @@ static void door_free(struct kafka_door *d)
     d->sys->loop->timer_stop(d->sys->loop, &d->drain_timer);
     while ((link = list_pop_front(&d->spare)) != NULL)
         kafka_request_destroy(CONTAINER_OF(link, struct kafka_request, link));
+    kafka_receive_deinit(d);
     free(d);
     if (closed != NULL) closed(arg);
 }
@@ -29,6 +30,14 @@ static void user_gone(struct auth_watch *w, struct bytes name)
     }
 }
 
+static void options_fill(struct kafka_door_options *o)
+{
+    if (o->idle_ms <= 0) o->idle_ms = LIMIT_CONN_IDLE_MS;
+    if (o->connections_max == 0) o->connections_max = LIMIT_CONNECTIONS_MAX;
+    if (o->receive_bytes_max == 0) o->receive_bytes_max = LIMIT_RECEIVE_BYTES_MAX;
+    if (o->held_bytes_max == 0) o->held_bytes_max = LIMIT_HELD_BYTES_MAX;
+}
+
 enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const struct kafka_door_options *o,
                               struct net_address *bound, struct err *e)
 {
@@ -43,6 +52,8 @@ enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const s
     d->options = *o;
     d->net = o->net != NULL ? o->net : sys->net;
     check(d->net != NULL);
+    options_fill(&d->options);
+    list_init(&d->starving);
     list_init(&d->conns);
     list_init(&d->spare);
     rc = d->net->listen(d->net, &o->listen, kafka_conn_accept, d, &d->listener, bound, e);
@@ -98,4 +109,6 @@ void kafka_door_close(struct kafka_door *d, void (*done)(void *arg), void *arg)
 void kafka_door_stats(const struct kafka_door *d, struct kafka_door_stats *out)
 {
     *out = d->stats;
+    out->receive_bytes = d->receive_bytes;
+    out->held_bytes = d->held_bytes;
 }

@@ -30,6 +30,7 @@ static int16_t add_partitions(struct kafka_request *q, const struct kafka_create
     struct topic *t = topic_find(kafka_broker(q), in->name);
     int16_t error;
     enum err_code rc;
+    int32_t had;
 
     if (t == NULL) {
         (void)err_set(e, ERR_NOT_FOUND, "no such topic");
@@ -40,7 +41,10 @@ static int16_t add_partitions(struct kafka_request *q, const struct kafka_create
     if (rc != ERR_NONE) return KE_INVALID_PARTITIONS;
     error = check_assignments(q, in, in->count - topic_partition_count(t), e);
     if (error != KE_NONE || validate_only) return error;
-    return kafka_error_of(topic_add_partitions(kafka_broker(q), t, in->count, e));
+    had = topic_partition_count(t);
+    rc = topic_add_partitions(kafka_broker(q), t, in->count, e);
+    if (rc == ERR_NONE) kafka_throttle_mutations(q, in->count - had);
+    return kafka_error_of(rc);
 }
 
 void kafka_handle_create_partitions(struct kafka_request *q, void *body)

@@ -18,6 +18,7 @@ struct produce {
     struct produce_part *parts; /* in the request's arena */
     int32_t n_parts, n_waiting;
     bool has_txn_right;
+    struct timer timer;
     bool is_started; /* the handler is through; before that nothing is answered */
 };
 
@@ -33,13 +34,35 @@ static void part_durable(struct append_wait *w, enum err_code rc)
         part->out->error_code = kafka_error_of(rc);
         part->out->base_offset = -1;
     }
-    if (p->n_waiting == 0 && p->is_started) kafka_reply(p->q, &p->out);
+    if (p->n_waiting > 0 || !p->is_started) return;
+    kafka_loop(p->q)->timer_stop(kafka_loop(p->q), &p->timer);
+    kafka_reply(p->q, &p->out);
+}
+
+/* The disk is slower than the client's patience. What was appended stays and will be durable: an idempotent producer
+ * that tries again is told so, as of a duplicate. */
+static void produce_late(struct timer *t)
+{
+    struct produce *p = CONTAINER_OF(t, struct produce, timer);
+
+    for (int32_t i = 0; i < p->n_parts; i++) {
+        struct produce_part *part = &p->parts[i];
+
+        if (!part->is_waiting) continue;
+        append_cancel(&part->wait);
+        part->is_waiting = false;
+        part->out->error_code = KE_REQUEST_TIMED_OUT;
+        part->out->base_offset = -1;
+    }
+    p->n_waiting = 0;
+    kafka_reply(p->q, &p->out);
 }
 
 static void produce_cancel(struct kafka_request *q)
 {
     struct produce *p = q->state;
 
+    kafka_loop(q)->timer_stop(kafka_loop(q), &p->timer);
     for (int32_t i = 0; i < p->n_parts; i++)
         if (p->parts[i].is_waiting) append_cancel(&p->parts[i].wait);
 }
@@ -141,6 +164,7 @@ void kafka_handle_produce(struct kafka_request *q, void *body)
 
     p->has_txn_right =
         in->transactional_id.ptr == NULL || kafka_may(q, ACL_WRITE, ACL_TRANSACTIONAL_ID, in->transactional_id);
+    if (UNLIKELY(quotas_any(kafka_broker(q)))) kafka_throttle_produce(q);
     kafka_park(q, p, produce_cancel, NULL);
     for (int32_t i = 0; i < in->topics.n; i++) {
         for (int32_t j = 0; j < in->topics.at[i].partitions.n; j++, part++) {
@@ -164,4 +188,9 @@ void kafka_handle_produce(struct kafka_request *q, void *body)
         kafka_reply_none(q);
     else if (p->n_waiting == 0)
         kafka_reply(q, &p->out);
+    else if (in->timeout_ms > 0) { /* 0 has no meaning here: Kafka answers such a request without waiting */
+        p->timer.fire = produce_late;
+        kafka_loop(q)->timer_start(kafka_loop(q), &p->timer,
+                                   kafka_loop(q)->now_ns(kafka_loop(q)) + (uint64_t)in->timeout_ms * 1000000u);
+    }
 }

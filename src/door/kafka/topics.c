@@ -74,6 +74,7 @@ static int16_t create(struct kafka_request *q, const topic_in *in, bool validate
     out->num_partitions = n;
     out->replication_factor = 1;
     if (t != NULL) memcpy(out->topic_id, topic_uuid(t), 16);
+    if (t != NULL) kafka_throttle_mutations(q, n);
     if (kafka_version(q) >= 5) {
         struct kafka_config_view views[KAFKA_CONFIGS_MAX];
 
@@ -127,6 +128,7 @@ done:
 static int16_t delete (struct kafka_request *q, struct topic *t, bool by_id, struct err *e)
 {
     enum err_code rc;
+    int32_t n;
 
     if (t == NULL) {
         (void)err_set(e, ERR_NOT_FOUND, "no such topic");
@@ -136,7 +138,9 @@ static int16_t delete (struct kafka_request *q, struct topic *t, bool by_id, str
         (void)err_set(e, ERR_DENIED, "the topic is internal");
         return KE_INVALID_TOPIC;
     }
+    n = topic_partition_count(t);
     rc = topic_delete(kafka_broker(q), t, e);
+    if (rc == ERR_NONE) kafka_throttle_mutations(q, n);
     return kafka_error_of_topic(rc);
 }
 
