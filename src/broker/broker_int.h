@@ -148,6 +148,16 @@ void journal_put(struct journal_writer *w, struct bytes key, struct bytes value)
 MUST_USE enum err_code journal_finish(struct journal_writer *w);
 uint64_t journal_compact_at(uint64_t live_bytes);
 
+/* ---- rescue.c: journals with damage in them ---- */
+/* As journal_read from the start, checking every batch. Damage: ERR_CORRUPT, or with `goes_around` left out and named. */
+MUST_USE enum err_code rescue_read(struct partition *p, bool goes_around, journal_fn fn, void *arg, bool *is_damaged,
+                                   struct err *e);
+typedef void (*rescue_write_fn)(void *arg, struct journal_writer *w); /* puts every live record */
+/* Replaces the partition's log by a new one with these records; the old one goes to quarantine/. */
+MUST_USE enum err_code rescue_renew(struct partition *p, rescue_write_fn fn, void *arg, struct err *e);
+/* Before the log of an internal topic is opened: ends what a crash interrupted. */
+MUST_USE enum err_code rescue_settle(struct partition *p, struct err *e);
+
 /* ---- meta.c: topics, definitions and producer ids as records of _weir_meta ---- */
 MUST_USE enum err_code meta_open(struct broker *b, struct err *e);
 /* The topic as it is to be: with this many partitions and this configuration. */
@@ -177,6 +187,11 @@ MUST_USE enum err_code topics_open(struct broker *b,
                                    struct err *e); /* opens what meta_open found; looks after leftovers */
 void topic_ref(struct topic *t);
 void topic_unref(struct topic *t); /* the last one of a deleted topic removes its files */
+/* For rescue.c: the log of a partition alone. */
+MUST_USE enum err_code partition_open_log(struct partition *p, struct err *e);
+void partition_close_log(struct partition *p);
+/* Topics whose directories are there although no record names them, with the default configuration. */
+void topics_adopt(struct broker *b);
 void topic_uuid_hex(char out[33], const uint8_t uuid[16]);
 bool topic_uuid_parse(uint8_t out[16], const char *hex32);
 
