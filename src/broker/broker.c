@@ -68,6 +68,7 @@ static void broker_free(struct broker *b)
         topic_unref(CONTAINER_OF(n, struct partition, moved_link)->topic);
     for (struct list *n; (n = list_pop_front(&b->woken)) != NULL;)
         topic_unref(CONTAINER_OF(n, struct partition, woken_link)->topic);
+    scrubber_destroy(b->scrubber);
     syncer_destroy(b->syncer);
     for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;)
         topic_forget(m->value);
@@ -125,6 +126,7 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
         return err_wrap(e, rc, "data directory %s", o->data_dir);
     }
     retention_arm(b);
+    b->scrubber = scrubber_create(b, b->options.scrub_bytes_per_s);
     *out = b;
     return ERR_NONE;
 }

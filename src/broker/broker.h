@@ -35,6 +35,7 @@ struct broker_options {
     int64_t offsets_retention_ms;          /* 0: 7 days */
     bool login_required;                   /* rules hold even while there is no user (auth.h A1) */
     bool allow_without_rules;              /* Kafka's allow.everyone.if.no.acl.found */
+    uint64_t scrub_bytes_per_s;            /* pace of looking through old segments for rot; 0: not at all */
     bool repair; /* damaged internal topics are read as far as they can be and written anew (`weir repair`) */
     const char *super_users; /* principals, separated by ';': "User:admin;User:CN=ops". NULL: none */
 };
@@ -178,6 +179,7 @@ void broker_definitions(struct broker *b, const char *kind, bool (*fn)(void *arg
 /* ---- figures, counted since open; for /metrics ---- */
 struct broker_stats {
     uint64_t batches_in, records_in, bytes_in, bytes_out, duplicates, syncs, sync_ns_total, appends_failed;
+    uint64_t scrub_bytes, scrub_rounds, scrub_damages;
     uint32_t n_topics, n_partitions, n_groups, partitions_stopped;
     bool disk_full;
 };

@@ -189,6 +189,11 @@ static bool os_fs_map_failed(struct fs *fs, struct file *f, uint64_t from, size_
     return os_map_has_failed(f->entry, from, len);
 }
 
+static void os_fs_forget(struct fs *fs, struct file *f, uint64_t from, uint64_t len)
+{
+    (void)posix_fadvise(f->fd, (off_t)from, (off_t)len, POSIX_FADV_DONTNEED);
+}
+
 static enum err_code os_fs_sync_dir(struct fs *fs, const char *dir, struct err *e)
 {
     enum err_code rc = ERR_NONE;
@@ -318,6 +323,7 @@ struct fs *os_fs(void)
         .map = os_fs_map,
         .populate = os_fs_populate,
         .map_failed = os_fs_map_failed,
+        .forget = os_fs_forget,
         .sync_dir = os_fs_sync_dir,
         .rename = os_fs_rename,
         .unlink = os_fs_unlink,

@@ -56,6 +56,8 @@ struct fs {
     /* True: the disk has failed to read some of [from, from + len) of the mapping, and what was seen there may be zeros
      * (os_fs_catch_bus_errors). Ask after touching. Any thread. */
     bool (*map_failed)(struct fs *fs, struct file *f, uint64_t from, size_t len);
+    /* A hint: [from, from + len) is not read again soon; the page cache need not keep it. Mapped pages stay. */
+    void (*forget)(struct fs *fs, struct file *f, uint64_t from, uint64_t len);
     enum err_code (*sync_dir)(struct fs *fs, const char *dir, struct err *e);
     enum err_code (*rename)(struct fs *fs, const char *from, const char *to, struct err *e);
     enum err_code (*unlink)(struct fs *fs, const char *path, struct err *e);
