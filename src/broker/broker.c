@@ -114,6 +114,7 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
 
     enum err_code rc = prepare_directory(b, e);
     if (rc == ERR_NONE) rc = identity_open(b, e);
+    if (rc == ERR_NONE) spare_release(b);
     if (rc == ERR_NONE) rc = prepare_topics(b, e);
     if (rc == ERR_NONE) rc = meta_open(b, e);
     if (rc == ERR_NONE) rc = topics_open(b, e);
@@ -126,6 +127,7 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
         return err_wrap(e, rc, "data directory %s", o->data_dir);
     }
     retention_arm(b);
+    spare_make(b);
     b->scrubber = scrubber_create(b, b->options.scrub_bytes_per_s);
     *out = b;
     return ERR_NONE;
@@ -150,6 +152,7 @@ void broker_close(struct broker *b)
     uint32_t pos = 0;
 
     if (b == NULL) return;
+    spare_release(b);
     syncer_settle(b->syncer);
     groups_close(b);
     txns_close(b);

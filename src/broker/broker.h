@@ -35,6 +35,7 @@ struct broker_options {
     int64_t offsets_retention_ms;          /* 0: 7 days */
     bool login_required;                   /* rules hold even while there is no user (auth.h A1) */
     bool allow_without_rules;              /* Kafka's allow.everyone.if.no.acl.found */
+    uint64_t spare_bytes;                  /* kept free for a start and a close on a full disk; 0: none */
     uint64_t scrub_bytes_per_s;            /* pace of looking through old segments for rot; 0: not at all */
     bool repair; /* damaged internal topics are read as far as they can be and written anew (`weir repair`) */
     const char *super_users; /* principals, separated by ';': "User:admin;User:CN=ops". NULL: none */

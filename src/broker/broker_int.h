@@ -221,6 +221,10 @@ void partition_fail_waits(struct partition *p, enum err_code rc);
 void partition_durable_moved(struct partition *p);
 void sync_timer_fire(struct timer *t);
 
+/* ---- spare.c ---- */
+void spare_release(struct broker *b); /* when the disk is full */
+void spare_make(struct broker *b);    /* when there is plenty */
+
 /* ---- scrub.c ---- */
 struct scrubber *scrubber_create(struct broker *b, uint64_t rate); /* bytes a second; 0: NULL, there is none */
 void scrubber_destroy(struct scrubber *s);

@@ -136,6 +136,18 @@ static enum err_code os_fs_truncate(struct fs *fs, struct file *f, uint64_t size
     return rc == 0 ? ERR_NONE : err_set_os(e, errno, "setting the size to %llu", (unsigned long long)size);
 }
 
+static enum err_code os_fs_reserve(struct fs *fs, struct file *f, uint64_t size, struct err *e)
+{
+    int rc;
+
+    do
+        rc = fallocate(f->fd, 0, 0, (off_t)size);
+    while (rc < 0 && errno == EINTR);
+    if (rc == 0) return ERR_NONE;
+    if (errno == EOPNOTSUPP) return err_set(e, ERR_UNSUPPORTED, "the file system cannot reserve space");
+    return err_set_os(e, errno, "reserving %llu bytes", (unsigned long long)size);
+}
+
 static enum err_code os_fs_size(struct fs *fs, struct file *f, uint64_t *out, struct err *e)
 {
     struct stat st;
@@ -318,6 +330,7 @@ struct fs *os_fs(void)
         .pread = os_fs_pread,
         .pwritev = os_fs_pwritev,
         .truncate = os_fs_truncate,
+        .reserve = os_fs_reserve,
         .size = os_fs_size,
         .sync = os_fs_sync,
         .map = os_fs_map,

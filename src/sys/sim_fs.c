@@ -721,6 +721,7 @@ struct sim_disk *sim_disk_create(struct sim *s)
         .pread = sim_fs_pread,
         .pwritev = sim_fs_pwritev,
         .truncate = sim_fs_truncate,
+        .reserve = sim_fs_truncate,
         .size = sim_fs_size,
         .sync = sim_fs_sync,
         .map = sim_fs_map,

@@ -44,6 +44,8 @@ struct fs {
     /* Writes all or fails; a failed write may have written a part. */
     enum err_code (*pwritev)(struct fs *fs, struct file *f, const struct iovec *iov, int n, uint64_t at, struct err *e);
     enum err_code (*truncate)(struct fs *fs, struct file *f, uint64_t size, struct err *e);
+    /* Makes the file `size` bytes long and takes the space for them, without writing. ERR_UNSUPPORTED: not here. */
+    enum err_code (*reserve)(struct fs *fs, struct file *f, uint64_t size, struct err *e);
     enum err_code (*size)(struct fs *fs, struct file *f, uint64_t *out, struct err *e);
     /* fdatasync. After a failure the content is unknown: never retry (stop and recover). */
     enum err_code (*sync)(struct fs *fs, struct file *f, struct err *e);
