@@ -101,6 +101,9 @@ struct loop {
     void (*timer_stop)(struct loop *l, struct timer *t);                  /* harmless when not started */
     void (*submit)(struct loop *l, struct job *j);        /* one after the other, in the order of submission */
     void (*submit_beside)(struct loop *l, struct job *j); /* in any order, up to LIMIT_JOBS_BESIDE at the same time */
+    /* Runs fn(arg, i) for each i below n, up to LIMIT_JOBS_BESIDE at the same time, and returns when all have run. Any
+     * thread; the loop need not run. */
+    void (*each)(struct loop *l, void (*fn)(void *arg, int i), void *arg, int n);
     /* Runs until stop(), or for LOOP_ONCE_NOWAIT just what is due now. Returns true when anything ran. */
     bool (*run)(struct loop *l, int mode);
     void (*stop)(struct loop *l); /* any thread */
