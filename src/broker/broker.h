@@ -53,6 +53,11 @@ void broker_close(struct broker *b);
  * (sim_disk_crash_at). */
 void broker_abandon(struct broker *b);
 
+/* For weir verify, of a directory that nobody has open: what is wrong with weir.meta, in one sentence, or NULL. Whatever it
+ * is, a start is not kept by it. Changes nothing. ERR_UNSUPPORTED: a newer format. */
+MUST_USE enum err_code broker_verify_identity(const struct sys *sys, const char *data_dir, const char **what,
+                                              struct err *e);
+
 const char *broker_cluster_id(const struct broker *b);               /* 22 characters, made once per data directory */
 int32_t broker_epoch(const struct broker *b);                        /* leader epoch: rises with every open */
 const struct broker_options *broker_options(const struct broker *b); /* with defaults filled in */

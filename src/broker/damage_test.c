@@ -233,6 +233,34 @@ static void test_damage__identity_in_any_state(void **state)
     world_deinit(&w);
 }
 
+/* Every bit of weir.meta. */
+static void test_damage__identity_is_verified(void **state)
+{
+    struct world w;
+    const char *what;
+
+    make_data(&w, 7);
+    world_open(&w); /* both slots */
+    broker_close(w.b);
+    w.b = NULL;
+    world_run(&w, 1);
+    assert_ok(broker_verify_identity(w.sys, "data", &what, NULL));
+    assert_null(what);
+    uint64_t size = size_of(&w, "data/weir.meta");
+    assert_int_equal(size, 576);
+    for (uint64_t bit = 0; bit < 8 * size; bit++) {
+        assert_true(sim_disk_flip_bit(w.sim, "data/weir.meta", bit / 8, (unsigned)(bit % 8)));
+        assert_ok(broker_verify_identity(w.sys, "data", &what, NULL));
+        if (what == NULL) fail_msg("bit %d", (int)bit);
+        assert_true(sim_disk_flip_bit(w.sim, "data/weir.meta", bit / 8, (unsigned)(bit % 8)));
+    }
+    assert_ok(w.sys->fs->unlink(w.sys->fs, "data/weir.meta", NULL));
+    assert_ok(broker_verify_identity(w.sys, "data", &what, NULL));
+    assert_non_null(what);
+    world_open(&w);
+    world_deinit(&w);
+}
+
 /* ---- rot that nobody reads ---- */
 static void fill(struct world *w, const char *topic, int n)
 {
@@ -363,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_damage__repair_survives_power_cuts),
         cmocka_unit_test(test_damage__offsets_do_not_stop_an_open),
         cmocka_unit_test(test_damage__identity_in_any_state),
+        cmocka_unit_test(test_damage__identity_is_verified),
         cmocka_unit_test(test_damage__rot_is_found_by_looking),
         cmocka_unit_test(test_damage__newer_format_is_left_alone),
     };

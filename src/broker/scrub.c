@@ -4,7 +4,7 @@
  *     ▲            pace: 1 MiB / rate                                            segment ends: damage? next one  │
  *     └── a day after the round began ◀── the last segment of the last partition ◀───────────────────────────────┘
  *
- * Q1  One job at a time, in the ordered lane, which nobody waits for; one segment file is open at most.
+ * Q1  One job at a time, beside those of the syncs; one segment file is open at most.
  * Q2  Damage makes the partition read-only and is named, as rot found at a start does. Internal topics live in memory
  *     and are written anew now and then: there it is named only.
  * Q3  What a round finds is not written down: after a restart the partition takes appends again until the next round is
@@ -140,7 +140,7 @@ static void on_timer(struct timer *t)
         return;
     }
     s->is_out = true;
-    loop->submit(loop, &s->job);
+    loop->submit_beside(loop, &s->job);
 }
 
 /* ---- a piece ---- */
