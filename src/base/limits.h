@@ -38,6 +38,11 @@
 #define LIMIT_PRODUCER_EXPIRY_MS (24ll * 3600 * 1000)
 #define LIMIT_TIMESTAMP_AHEAD_MS (3600ll * 1000) /* message.timestamp.after.max.ms; later: invalid timestamp */
 
+#define LIMIT_SPARE_BYTES (4u << 20) /* kept in a data directory for a start and a close on a full disk */
+
+/* ---- threads ---- */
+#define LIMIT_JOBS_BESIDE 16 /* blocking jobs of one loop at a time, a thread each while they run; more: they queue */
+
 /* ---- groups ---- */
 #define LIMIT_SESSION_TIMEOUT_MIN_MS 6000
 #define LIMIT_SESSION_TIMEOUT_MAX_MS 1800000
