@@ -28,6 +28,9 @@ struct verify {
     struct checkpoint cp;
     bool has_cp;
     bool is_behind_hole; /* a torn tail was met: what follows was never acknowledged */
+    /* A swap of compaction that the next open will finish; base -1: none. Those that it replaces are left out. */
+    struct swap_record swap;
+    bool is_swap_ahead; /* the new segment still has its other name */
 };
 /* One segment under way. */
 struct walk {
@@ -124,6 +127,35 @@ static enum err_code verify_checkpoint(struct verify *vf, struct err *e)
     }
     free_bytes(in);
     return rc;
+}
+
+/* What the next open will make of it (swap_finish). */
+static enum err_code verify_compaction(struct verify *vf, struct err *e)
+{
+    struct bytes in;
+
+    enum err_code rc = read_whole(vf, SWAP_RECORD_NAME, &in, e);
+    if (rc != ERR_NONE) return rc;
+    rc = in.len > 0 ? swap_decode(in, &vf->swap) : ERR_NONE;
+    if (rc == ERR_CORRUPT || in.len > SWAP_RECORD_LEN)
+        report(vf, SWAP_RECORD_NAME, -1, -1, 0, "The record of compaction is damaged; the log is cleaned anew.", true);
+    if (in.len == 0 || rc != ERR_NONE) vf->swap.base = vf->swap.end = -1;
+    free_bytes(in);
+    if (rc == ERR_UNSUPPORTED) return err_set(e, rc, "%s/" SWAP_RECORD_NAME " is of a newer version", vf->dir);
+    vf->is_swap_ahead = swap_is_ahead(vf->fs, vf->dir, &vf->swap);
+    for (size_t i = 0; i < vf->n_segments; i++) {
+        struct verify_segment *seg = &vf->segments[i];
+        if (seg->base != vf->swap.base) continue;
+        if (!vf->is_swap_ahead && seg->size != vf->swap.size) vf->swap.base = vf->swap.end = -1;
+        if (vf->is_swap_ahead) seg->size = vf->swap.size;
+        break;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < vf->n_segments; i++)
+        if (vf->segments[i].base <= vf->swap.base || vf->segments[i].base >= vf->swap.end)
+            vf->segments[n++] = vf->segments[i];
+    vf->n_segments = n;
+    return ERR_NONE;
 }
 
 static enum err_code verify_snapshot(struct verify *vf, struct err *e)
@@ -289,8 +321,9 @@ static enum err_code verify_one(struct verify *vf, size_t i, int64_t *expect, in
         report(vf, w.name, *expect, seg->base - 1, 0, "The segment does not follow the one before.",
                vf->is_behind_hole);
     }
-    segment_path(path, vf->dir, seg->base, ".log");
-    enum err_code rc = load_index(&w, e);
+    bool is_new = seg->base == vf->swap.base; /* An index beside it may be the old one. */
+    segment_path(path, vf->dir, seg->base, is_new && vf->is_swap_ahead ? SWAP_SUFFIX : ".log");
+    enum err_code rc = is_new ? ERR_NONE : load_index(&w, e);
     if (rc == ERR_NONE) rc = vf->fs->open(vf->fs, path, FS_READ, &file, e);
     if (rc == ERR_NONE) {
         scan_init(&w.scan, vf->fs, file, seg->size, 0, seg->base, *epoch);
@@ -363,6 +396,7 @@ enum err_code log_verify(const struct sys *sys, const char *dir, log_damage_fn f
     enum err_code rc = vf.fs->list(vf.fs, dir, on_name, &vf, e);
     if (rc == ERR_NONE && vf.out_of_memory) rc = err_set(e, ERR_MEMORY, "no memory to list %s", dir);
     if (rc == ERR_NONE) rc = verify_checkpoint(&vf, e);
+    if (rc == ERR_NONE) rc = verify_compaction(&vf, e);
     if (rc == ERR_NONE) rc = verify_segments(&vf, e);
     if (rc == ERR_NONE) rc = verify_snapshot(&vf, e);
     free(vf.segments);
