@@ -203,7 +203,7 @@ static enum err_code check_heads(struct compaction *c, const struct batch_view *
     return ERR_NONE;
 }
 
-/* ERR_NOT_FOUND: the source has ended; it is closed. */
+/* ERR_NOT_FOUND: the source has ended. */
 static enum err_code reader_next(struct compaction *c, struct batch_view *v, struct err *e)
 {
     struct compact_reader *in = &c->in;
@@ -217,7 +217,6 @@ static enum err_code reader_next(struct compaction *c, struct batch_view *v, str
     case SCAN_END: break;
     }
     bool is_whole = in->scan.next_offset == c->sources[in->source].next;
-    reader_close(c);
     return err_set(e, is_whole ? ERR_NOT_FOUND : ERR_CORRUPT, "segment %020lld ends early",
                    (long long)c->sources[in->source].base);
 }
@@ -265,6 +264,7 @@ static enum err_code run_map(struct compaction *c, struct err *e)
         if (rc == ERR_NONE) rc = reader_next(c, &v, e);
         if (rc == ERR_NOT_FOUND) {
             rc = ERR_NONE;
+            reader_close(c);
             c->in.source = ++i;
             if (i == c->n_sources) map_done(c);
         } else if (rc == ERR_NONE) {
@@ -304,8 +304,11 @@ static enum err_code run_filter(struct compaction *c, struct err *e)
         if (c->in.seg == NULL) rc = reader_open(c, c->in.source, 0, e);
         if (rc == ERR_NONE) rc = reader_next(c, &v, e);
         if (rc == ERR_NOT_FOUND) {
-            rc = ERR_NONE;
-            if (++c->in.source == c->group_to) return group_done(c, e);
+            bool is_last = c->in.source + 1 == c->group_to;
+            rc = is_last ? group_done(c, e) : ERR_NONE; /* which may want to copy from the source */
+            reader_close(c);
+            if (is_last) return rc;
+            c->in.source++;
         } else if (rc == ERR_NONE) {
             rc = compact_filter(c, &v, e);
         }
