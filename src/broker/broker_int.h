@@ -23,6 +23,8 @@
 #define RETENTION_MS_DEFAULT (7ll * 24 * 3600 * 1000)
 #define RETENTION_RUN_MS_MAX 60000
 #define PRODUCERS_SAVE_BYTES (1u << 20) /* so much new log is worth a snapshot at close although it names no producer */
+#define CLEANER_RUN_MS 1000          /* from an append to a compacted topic to the next look for work */
+#define CLEANER_WAIT_MS 15000        /* to the next look when only time has to pass (Kafka's log.cleaner.backoff.ms) */
 #define DISK_ROOM_BYTES (1u << 20)      /* free space that counts as room again */
 #define TOPIC_DIR_NAME_LEN_MAX 200      /* of the topic's name in its directory's name: NAME_MAX is 255 */
 #define TOPIC_DIR_LEN_MAX (TOPIC_DIR_NAME_LEN_MAX + 1 + 32)
@@ -108,10 +110,12 @@ struct broker {
     struct map definitions; /* "kind\0name" -> struct definition */
     int64_t producer_id_next, producer_id_end;
 
-    struct syncer *syncer; /* owned, see sync.c */
+    struct syncer *syncer;   /* owned, see sync.c */
+    struct cleaner *cleaner; /* owned, see cleaner.c */
     struct list dirty, moved, woken, failed_waits;
     struct timer sync_timer, retention_timer;
 
+    struct buf scratch;    /* decompressed records of the batch under check */
     struct groups *groups; /* owned; see group_int.h */
     struct txns *txns;     /* owned; see txn_int.h */
     struct quotas *quotas; /* owned; see quota.c */
@@ -208,6 +212,13 @@ static inline bool topic_deletes(const struct topic *t)
     return (!t->is_internal || t == t->broker->audit) && (!t->config.compact || t->config.compact_and_delete);
 }
 void retention_fire(struct timer *t);
+
+/* ---- cleaner.c: compaction, one partition at a time ---- */
+struct cleaner;
+struct cleaner *cleaner_create(struct broker *b);
+/* Takes back or waits for the slice under way; nothing of it runs any more, or the loop frees it later. */
+void cleaner_destroy(struct cleaner *c);
+void cleaner_arm(struct broker *b); /* something may have become worth cleaning */
 
 /* ---- groups ---- */
 MUST_USE enum err_code groups_open(struct broker *b, struct err *e);

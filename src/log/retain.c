@@ -71,6 +71,14 @@ enum err_code log_roll(struct log *l, struct err *e)
     return err_wrap(e, rc, "checkpoint of %s", l->dir);
 }
 
+enum err_code log_roll_older(struct log *l, int64_t before_ms, struct err *e)
+{
+    /* A sync under way refers to the active segment: leave it, there is a next time. */
+    if (log_is_stopped(l) || l->refuses_appends || l->sync_running) return ERR_NONE;
+    if (l->active->first_ms >= before_ms || log_durable_offset(l) != log_end_offset(l)) return ERR_NONE;
+    return log_roll(l, e);
+}
+
 /* Moves the start and removes the first n segments, which lie wholly below it. */
 static enum err_code remove_first(struct log *l, size_t n, int64_t start, struct err *e)
 {
