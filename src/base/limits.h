@@ -40,6 +40,11 @@
 #define LIMIT_COMPACT_SLICE_BYTES (1u << 20) /* of the log, looked at by a cleaning before it lets others work */
 #define LIMIT_TIMESTAMP_AHEAD_MS (3600ll * 1000) /* message.timestamp.after.max.ms; later: invalid timestamp */
 
+#define LIMIT_SPARE_BYTES (4u << 20) /* kept in a data directory for a start and a close on a full disk */
+
+/* ---- threads ---- */
+#define LIMIT_JOBS_BESIDE 16 /* blocking jobs of one loop at a time, a thread each while they run; more: they queue */
+
 /* ---- groups ---- */
 #define LIMIT_SESSION_TIMEOUT_MIN_MS 6000
 #define LIMIT_SESSION_TIMEOUT_MAX_MS 1800000

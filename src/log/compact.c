@@ -57,7 +57,7 @@ static size_t eligible(const struct log *l, const struct compact_options *o, boo
 
 static bool is_possible(const struct log *l)
 {
-    return !log_is_stopped(l) && !l->refuses_appends && l->n_damage == 0 && !l->swap_failed && l->cleaning == NULL;
+    return !log_is_stopped(l) && !l->refuses_appends && l->n_damage == 0 && !l->cleaning_blocked && l->cleaning == NULL;
 }
 
 void log_compact_look(struct log *l, const struct compact_options *o, struct compact_look *out)
@@ -440,6 +440,7 @@ static enum err_code turn_ready(struct compaction *c, struct err *e)
     pthread_mutex_unlock(&l->lock);
     if (rc != ERR_NONE) return rc;
     l->swap_running = true;
+    l->n_swaps++;
     c->phase = PHASE_SWAP;
     return ERR_NONE;
 }
@@ -517,9 +518,10 @@ void log_compact_end(struct compaction *c)
     if (c->phase == PHASE_SWAPPED && c->rc == ERR_NONE) turn_swapped(c);
     reader_close(c);
     compact_writer_drop(c);
-    if (c->is_committed) {
-        l->swap_failed = true; /* and swap_running stays: half of it may be on disk */
-    } else if (l->swap_running) {
+    /* A trim or a sync came between, there is no room, or it was only given up: worth another try. */
+    bool is_passing = c->rc == ERR_NONE || c->rc == ERR_RANGE || c->rc == ERR_BUSY || c->rc == ERR_NO_SPACE;
+    if (c->is_committed || !is_passing) l->cleaning_blocked = true;
+    if (!c->is_committed && l->swap_running) { /* else it stays: half of the swap may be on disk */
         pthread_mutex_lock(&l->lock);
         unpin(c);
         pthread_mutex_unlock(&l->lock);
