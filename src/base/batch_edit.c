@@ -144,7 +144,7 @@ void batch_empty(uint8_t out[BATCH_HEADER_LEN], int64_t first, int64_t last, int
     uint16_t attributes = 0;
 
     check(first <= last && last - first < INT32_MAX);
-    if (like) attributes = (uint16_t)like->attributes & (uint16_t)~(BATCH_ATTR_CODEC_MASK | BATCH_ATTR_HORIZON);
+    if (like) attributes = (uint16_t)like->attributes & (uint16_t) ~(BATCH_ATTR_CODEC_MASK | BATCH_ATTR_HORIZON);
     batch_stamp(out, first, leader_epoch);
     be32_put(out + AT_LENGTH, BATCH_HEADER_LEN - BATCH_PREFIX_LEN);
     out[AT_MAGIC] = 2;

@@ -23,8 +23,8 @@ static void make(struct buf *out, enum batch_codec codec, int64_t ts)
     for (int i = 0; i < N; i++) {
         struct record_header h = {BYTES_LIT("h"), i % 3 ? BYTES_LIT("x") : BYTES_NULL};
         int k = snprintf(key, sizeof(key), "k%d", i), n = snprintf(value, sizeof(value), "value %d of this batch", i);
-        batch_add(&b, ts + (i * 7919) % 100, bytes_of(key, (size_t)k),
-                  i % 5 ? bytes_of(value, (size_t)n) : BYTES_NULL, &h, i % 2);
+        batch_add(&b, ts + (i * 7919) % 100, bytes_of(key, (size_t)k), i % 5 ? bytes_of(value, (size_t)n) : BYTES_NULL,
+                  &h, i % 2);
     }
     assert_int_equal(batch_finish(&b, &e), ERR_NONE);
     batch_stamp(out->ptr, 5000, 9);

@@ -27,7 +27,8 @@ static struct partition *make_topic(struct world *w, const struct topic_config *
 }
 
 /* One batch of three records by producer 5, values as long as needed to fill segments. */
-static enum err_code send(struct world *w, struct partition *p, struct told *told, int first_key, struct append_wait *wait)
+static enum err_code send(struct world *w, struct partition *p, struct told *told, int first_key,
+                          struct append_wait *wait)
 {
     struct batch_builder b;
     struct append_result r;
@@ -40,7 +41,8 @@ static enum err_code send(struct world *w, struct partition *p, struct told *tol
     for (int i = 0; i < 3; i++) {
         int n = snprintf(value, sizeof(value), "%lld %0250d", (long long)told->end + i, 0);
         int k = snprintf(key, sizeof(key), "k%d", (first_key + i) % KEYS);
-        batch_add(&b, w->sys->clock->wall_ms(w->sys->clock), bytes_of(key, (size_t)k), bytes_of(value, (size_t)n), NULL, 0);
+        batch_add(&b, w->sys->clock->wall_ms(w->sys->clock), bytes_of(key, (size_t)k), bytes_of(value, (size_t)n), NULL,
+                  0);
     }
     assert_ok(batch_finish(&b, NULL));
     enum err_code rc = partition_append(p, batch.ptr, batch.len, wait, &r, NULL);

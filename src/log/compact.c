@@ -505,8 +505,7 @@ enum compact_state log_compact_turn(struct compaction *c, struct err *e)
         return COMPACT_FAILED;
     }
     if (c->phase != PHASE_OVER) return COMPACT_MORE;
-    l->cleaned = (struct swap_record){
-        .clean_until = c->map_end, .horizon_ms = c->horizon_ms, .base = -1, .end = -1};
+    l->cleaned = (struct swap_record){.clean_until = c->map_end, .horizon_ms = c->horizon_ms, .base = -1, .end = -1};
     return COMPACT_DONE;
 }
 

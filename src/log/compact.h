@@ -28,10 +28,11 @@ struct compact_options {
 
 /* What there is to do. Owner. */
 struct compact_look {
-    uint64_t clean_bytes, dirty_bytes; /* of the segments that may be cleaned: below and from the first dirty offset on */
-    int64_t horizon_ms;                /* when tombstones or markers may go; INT64_MAX: none waits */
-    bool is_waiting;                   /* sealed records are too young or not stable yet */
-    bool is_possible;                  /* false: stopped, damaged, or an earlier cleaning has failed on the disk */
+    uint64_t clean_bytes,
+        dirty_bytes;    /* of the segments that may be cleaned: below and from the first dirty offset on */
+    int64_t horizon_ms; /* when tombstones or markers may go; INT64_MAX: none waits */
+    bool is_waiting;    /* sealed records are too young or not stable yet */
+    bool is_possible;   /* false: stopped, damaged, or an earlier cleaning has failed on the disk */
 };
 void log_compact_look(struct log *l, const struct compact_options *o, struct compact_look *out);
 /* The largest timestamp of the first sealed batch that is not cleaned; -1: there is none. May open a segment. */

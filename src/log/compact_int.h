@@ -14,7 +14,16 @@
 #define COMPACT_SYNC_BYTES (16ull << 20) /* synced after so many: one big sync would hold up those of the log */
 _Static_assert(COMPACT_GROUP_MAX < LOG_SEALED_OPEN_MAX, "a group stays open");
 
-enum compact_phase { PHASE_SYNC, PHASE_MAP, PHASE_FILTER, PHASE_READY, PHASE_SWAP, PHASE_SWAPPED, PHASE_MARK, PHASE_OVER };
+enum compact_phase {
+    PHASE_SYNC,
+    PHASE_MAP,
+    PHASE_FILTER,
+    PHASE_READY,
+    PHASE_SWAP,
+    PHASE_SWAPPED,
+    PHASE_MARK,
+    PHASE_OVER
+};
 
 struct compact_source {
     int64_t base, next;

@@ -85,8 +85,8 @@ static void put_keys(struct part *p, const int *keys, int n, bool is_tombstone, 
                                            .producer_id = producer ? producer : -1};
         int k = key_text(key, keys[i]), len = value_text(value, offset);
         struct record_header h = {BYTES_LIT("n"), BYTES_LIT("v")};
-        batch_add(&b, w->now_ms, bytes_of(key, (size_t)k),
-                  is_tombstone ? BYTES_NULL : bytes_of(value, (size_t)len), &h, (int)(offset % 2));
+        batch_add(&b, w->now_ms, bytes_of(key, (size_t)k), is_tombstone ? BYTES_NULL : bytes_of(value, (size_t)len), &h,
+                  (int)(offset % 2));
     }
     if (producer) {
         batch_set_producer(&b, producer, 0, p->sequence[producer]);

@@ -116,8 +116,8 @@ static inline enum err_code send(struct part *p, int producer, bool is_txn, int 
                            .ts = w->now_ms - (int64_t)sim_random(w->sim, 50),
                            .producer_id = producer ? producer : -1};
         int k = key_text(key, s->key), len = value_text(value, offset);
-        batch_add(&b, s->ts, bytes_of(key, (size_t)k),
-                  s->is_tombstone ? BYTES_NULL : bytes_of(value, (size_t)len), &h, (int)(offset % 2));
+        batch_add(&b, s->ts, bytes_of(key, (size_t)k), s->is_tombstone ? BYTES_NULL : bytes_of(value, (size_t)len), &h,
+                  (int)(offset % 2));
     }
     if (producer) batch_set_producer(&b, producer, 0, p->sequence[producer]);
     if (is_txn) batch_set_attributes(&b, BATCH_ATTR_TRANSACTIONAL);
@@ -220,8 +220,7 @@ static inline void check_one(const struct part *p, const struct record *r)
     assert_true(bytes_equal(r->key, bytes_of(key, (size_t)key_text(key, s->key))));
     assert_int_equal(r->timestamp, s->ts);
     assert_int_equal(bytes_is_null(r->value), s->is_tombstone);
-    if (!s->is_tombstone)
-        assert_true(bytes_equal(r->value, bytes_of(value, (size_t)value_text(value, r->offset))));
+    if (!s->is_tombstone) assert_true(bytes_equal(r->value, bytes_of(value, (size_t)value_text(value, r->offset))));
     assert_int_equal(r->header_count, r->offset % 2);
 }
 

@@ -145,7 +145,7 @@ enum err_code swap_finish(struct fs *fs, const char *dir, const struct swap_reco
     *is_done = false;
     if (r->base < 0) return ERR_NONE;
     if (is_renamed && size_of(fs, dir, r->base, ".log") != (int64_t)r->size) return ERR_NONE; /* W4 */
-    for (size_t i = 0; rc == ERR_NONE && i < n_bases; i++) /* W2 */
+    for (size_t i = 0; rc == ERR_NONE && i < n_bases; i++)                                    /* W2 */
         if (bases[i] >= r->base && bases[i] < r->end) rc = unlink_if_there(fs, dir, bases[i], ".idx", e);
     if (rc == ERR_NONE) rc = fs->sync_dir(fs, dir, e);
     if (rc == ERR_NONE && !is_renamed) {
