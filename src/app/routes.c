@@ -160,7 +160,8 @@ static void put_compaction(struct buf *o, struct broker *b, const struct broker_
             blocked += c.is_blocked;
         }
     }
-    put_metric(o, "weir_compaction_clean_bytes", "gauge", "Bytes of compacted topics that were cleaned.", (double)clean);
+    put_metric(o, "weir_compaction_clean_bytes", "gauge", "Bytes of compacted topics that were cleaned.",
+               (double)clean);
     put_metric(o, "weir_compaction_dirty_bytes", "gauge", "Bytes of compacted topics that may be cleaned.",
                (double)dirty);
     put_metric(o, "weir_compaction_blocked_partitions", "gauge",

@@ -23,9 +23,9 @@
 #define RETENTION_MS_DEFAULT (7ll * 24 * 3600 * 1000)
 #define RETENTION_RUN_MS_MAX 60000
 #define PRODUCERS_SAVE_BYTES (1u << 20) /* so much new log is worth a snapshot at close although it names no producer */
-#define CLEANER_RUN_MS 1000   /* from an append to a compacted topic to the next look for work */
-#define CLEANER_WAIT_MS 15000 /* to the next look when only time has to pass (Kafka's log.cleaner.backoff.ms) */
-#define SCRUB_FIRST_MS 60000ull         /* after an open: it has other things to do */
+#define CLEANER_RUN_MS 1000             /* from an append to a compacted topic to the next look for work */
+#define CLEANER_WAIT_MS 15000   /* to the next look when only time has to pass (Kafka's log.cleaner.backoff.ms) */
+#define SCRUB_FIRST_MS 60000ull /* after an open: it has other things to do */
 #define SCRUB_ROUND_MS (24ull * 3600 * 1000) /* from the beginning of a round to that of the next */
 #define SCRUB_PIECE_BYTES (1u << 20)         /* read at a time */
 #define SCRUB_PAUSE_MS_MIN 1ull              /* between two pieces, however high the rate */

@@ -318,8 +318,7 @@ size_t producers_last(const struct producers *p, struct producer_last **out)
         const struct producer *one = entry->value;
         (*out)[n++] = (struct producer_last){.id = one->id,
                                              .epoch = one->epoch,
-                                             .base_offset =
-                                                 one->n_sent ? one->sent[one->n_sent - 1].base_offset : -1};
+                                             .base_offset = one->n_sent ? one->sent[one->n_sent - 1].base_offset : -1};
     }
     qsort(*out, n, sizeof(**out), by_id);
     return n;

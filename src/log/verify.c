@@ -513,8 +513,7 @@ bool log_scrub_end(struct log *l, struct log_scrub *s, int64_t *from, int64_t *t
         const struct log_slot *slot = log_slot_find(l, s->place.base);
         /* Removed or written anew meanwhile: what was read is no more. */
         is_damaged = slot != NULL && slot->base == s->place.base && slot->size == s->place.size &&
-                     s->n_swaps == l->n_swaps &&
-                     s->damage.to >= log_start_offset(l);
+                     s->n_swaps == l->n_swaps && s->damage.to >= log_start_offset(l);
         if (is_damaged) log_damage_add(l, s->damage.from, s->damage.to);
         pthread_mutex_unlock(&l->lock);
         if (is_damaged) l->refuses_appends = true;

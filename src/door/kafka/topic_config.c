@@ -29,7 +29,8 @@ enum key {
 /* Of a number whose default the broker knows. */
 #define NUMBER(name, broker_name, type, number, min)                                                                   \
     {                                                                                                                  \
-        name, broker_name, NULL, type, KEY_NUMBER + TOPIC_##number, min, (type) == KAFKA_TYPE_INT ? INT32_MAX : INT64_MAX \
+        name, broker_name, NULL, type, KEY_NUMBER + TOPIC_##number, min,                                               \
+            (type) == KAFKA_TYPE_INT ? INT32_MAX : INT64_MAX                                                           \
     }
 
 static const struct definition {
