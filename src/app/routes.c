@@ -145,6 +145,38 @@ static void put_partition_offsets(struct buf *o, struct broker *b)
     }
 }
 
+static void put_compaction(struct buf *o, struct broker *b, const struct broker_stats *st)
+{
+    uint64_t clean = 0, dirty = 0;
+    unsigned blocked = 0;
+    struct topic *t;
+
+    for (uint32_t pos = 0; (t = topic_next(b, &pos)) != NULL;) {
+        for (int32_t i = 0; topic_config(t)->compact && !topic_is_internal(t) && i < topic_partition_count(t); i++) {
+            struct partition_cleaning c;
+            partition_cleaning(topic_partition(t, i), &c);
+            clean += c.clean_bytes;
+            dirty += c.dirty_bytes;
+            blocked += c.is_blocked;
+        }
+    }
+    put_metric(o, "weir_compaction_clean_bytes", "gauge", "Bytes of compacted topics that were cleaned.",
+               (double)clean);
+    put_metric(o, "weir_compaction_dirty_bytes", "gauge", "Bytes of compacted topics that may be cleaned.",
+               (double)dirty);
+    put_metric(o, "weir_compaction_blocked_partitions", "gauge",
+               "Partitions that are not cleaned until a restart: damaged, or a cleaning failed on the disk.", blocked);
+    put_metric(o, "weir_compaction_running", "gauge", "1 while a partition is being cleaned.", st->is_cleaning);
+    put_metric(o, "weir_compactions_total", "counter", "Cleanings that ended.", (double)st->cleanings);
+    put_metric(o, "weir_compactions_failed_total", "counter", "Cleanings that failed.", (double)st->cleanings_failed);
+    put_metric(o, "weir_compaction_read_bytes_total", "counter", "Log bytes that cleanings have looked at.",
+               (double)st->cleaned_bytes);
+    put_metric(o, "weir_compaction_freed_bytes_total", "counter", "Log bytes that cleanings have freed.",
+               (double)st->cleaned_bytes_freed);
+    put_metric(o, "weir_compaction_records_removed_total", "counter", "Records that cleanings have taken out.",
+               (double)st->cleaned_records);
+}
+
 static double resident_bytes(struct broker *b)
 {
     const struct sys *sys = broker_sys(b);
@@ -210,6 +242,7 @@ static void put_broker_metrics(struct buf *o, struct routes *r)
                (double)st.scrub_damages);
     put_metric(o, "weir_consumer_groups", "gauge", "Consumer groups.", st.n_groups);
     put_metric(o, "weir_disk_full", "gauge", "1 while writes are refused for lack of space.", st.disk_full);
+    put_compaction(o, r->broker, &st);
     if (r->kafka != NULL) {
         struct kafka_door_stats k;
         kafka_door_stats(r->kafka, &k);

@@ -36,6 +36,9 @@
 #define LIMIT_PARTITIONS_PER_TOPIC_MAX 1024
 #define LIMIT_PRODUCER_BATCHES 5 /* remembered per idempotent producer and partition, as Kafka */
 #define LIMIT_PRODUCER_EXPIRY_MS (24ll * 3600 * 1000)
+#define LIMIT_COMPACT_MAP_BYTES                                                                                        \
+    (64u << 20) /* table of keys of one cleaning, 24 bytes a key; more keys: several passes */
+#define LIMIT_COMPACT_SLICE_BYTES (1u << 20)     /* of the log, looked at by a cleaning before it lets others work */
 #define LIMIT_TIMESTAMP_AHEAD_MS (3600ll * 1000) /* message.timestamp.after.max.ms; later: invalid timestamp */
 
 #define LIMIT_SPARE_BYTES (4u << 20) /* kept in a data directory for a start and a close on a full disk */

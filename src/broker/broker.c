@@ -5,6 +5,7 @@
  *   journal.c    logs that are read whole        read.c       reads, look-ups by time, read waits
  *   meta.c       _weir_meta: topics, definitions retention.c  removing what is old
  *   topic.c      topics, directories, leftovers  group*.c     consumer groups and offsets
+ *   cleaner.c    compaction
  *   txn*.c       transactions                    port*.c      port/port.h over all of it
  *   quota.c      rules and windows of quotas
  *
@@ -58,6 +59,7 @@ static void broker_free(struct broker *b)
     uint32_t pos = 0;
 
     b->is_closing = true;
+    cleaner_destroy(b->cleaner);
     loop->timer_stop(loop, &b->sync_timer);
     loop->timer_stop(loop, &b->retention_timer);
     quotas_destroy(b);
@@ -81,6 +83,7 @@ static void broker_free(struct broker *b)
     map_deinit(&b->topic_ids);
     map_deinit(&b->open_units);
     meta_deinit(b);
+    buf_deinit(&b->scratch);
     b->sys->fs->close(b->sys->fs, b->lock);
     free(b->data_dir);
     free(b);
@@ -111,6 +114,8 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
     b->sync_timer.fire = sync_timer_fire;
     b->retention_timer.fire = retention_fire;
     b->syncer = syncer_create(b);
+    b->cleaner = cleaner_create(b);
+    buf_init(&b->scratch, 0);
 
     enum err_code rc = prepare_directory(b, e);
     if (rc == ERR_NONE) rc = identity_open(b, e);
@@ -127,6 +132,7 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
         return err_wrap(e, rc, "data directory %s", o->data_dir);
     }
     retention_arm(b);
+    cleaner_arm(b);
     spare_make(b);
     b->scrubber = scrubber_create(b, b->options.scrub_bytes_per_s);
     *out = b;
@@ -152,6 +158,7 @@ void broker_close(struct broker *b)
     uint32_t pos = 0;
 
     if (b == NULL) return;
+    cleaner_destroy(b->cleaner);
     spare_release(b);
     syncer_settle(b->syncer);
     groups_close(b);

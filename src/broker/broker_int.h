@@ -23,7 +23,9 @@
 #define RETENTION_MS_DEFAULT (7ll * 24 * 3600 * 1000)
 #define RETENTION_RUN_MS_MAX 60000
 #define PRODUCERS_SAVE_BYTES (1u << 20) /* so much new log is worth a snapshot at close although it names no producer */
-#define SCRUB_FIRST_MS 60000ull         /* after an open: it has other things to do */
+#define CLEANER_RUN_MS 1000             /* from an append to a compacted topic to the next look for work */
+#define CLEANER_WAIT_MS 15000   /* to the next look when only time has to pass (Kafka's log.cleaner.backoff.ms) */
+#define SCRUB_FIRST_MS 60000ull /* after an open: it has other things to do */
 #define SCRUB_ROUND_MS (24ull * 3600 * 1000) /* from the beginning of a round to that of the next */
 #define SCRUB_PIECE_BYTES (1u << 20)         /* read at a time */
 #define SCRUB_PAUSE_MS_MIN 1ull              /* between two pieces, however high the rate */
@@ -114,10 +116,12 @@ struct broker {
     int64_t producer_id_next, producer_id_end;
 
     struct syncer *syncer;     /* owned, see sync.c */
+    struct cleaner *cleaner;   /* owned, see cleaner.c */
     struct scrubber *scrubber; /* owned, see scrub.c; NULL: off */
     struct list dirty, moved, woken, failed_waits;
     struct timer sync_timer, retention_timer;
 
+    struct buf scratch;    /* decompressed records of the batch under check */
     struct groups *groups; /* owned; see group_int.h */
     struct txns *txns;     /* owned; see txn_int.h */
     struct quotas *quotas; /* owned; see quota.c */
@@ -238,6 +242,13 @@ static inline bool topic_deletes(const struct topic *t)
     return (!t->is_internal || t == t->broker->audit) && (!t->config.compact || t->config.compact_and_delete);
 }
 void retention_fire(struct timer *t);
+
+/* ---- cleaner.c: compaction, one partition at a time ---- */
+struct cleaner;
+struct cleaner *cleaner_create(struct broker *b);
+/* Takes back or waits for the slice under way; nothing of it runs any more, or the loop frees it later. */
+void cleaner_destroy(struct cleaner *c);
+void cleaner_arm(struct broker *b); /* something may have become worth cleaning */
 
 /* ---- groups ---- */
 MUST_USE enum err_code groups_open(struct broker *b, struct err *e);

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
+
 /* ---- names ---- */
 bool topic_name_is_internal(struct bytes name)
 {
@@ -39,6 +41,23 @@ bool topic_uuid_parse(uint8_t out[16], const char *hex32)
 }
 
 /* ---- objects ---- */
+const int64_t topic_number_defaults[TOPIC_NUMBERS] = {
+    [TOPIC_DELETE_RETENTION_MS] = 24ll * 3600 * 1000,
+    [TOPIC_MIN_COMPACTION_LAG_MS] = 0,
+    [TOPIC_MAX_COMPACTION_LAG_MS] = INT64_MAX,
+    [TOPIC_DIRTY_RATIO_PPM] = 500000,
+    [TOPIC_TIMESTAMP_BEFORE_MS] = INT64_MAX,
+    [TOPIC_SEGMENT_JITTER_MS] = 0,
+    [TOPIC_FILE_DELETE_DELAY_MS] = 60000,
+    [TOPIC_FLUSH_MESSAGES] = INT64_MAX,
+    [TOPIC_FLUSH_MS] = INT64_MAX,
+    [TOPIC_INDEX_INTERVAL_BYTES] = LIMIT_INDEX_INTERVAL_BYTES,
+    [TOPIC_SEGMENT_INDEX_BYTES] = 10485760,
+    [TOPIC_PREALLOCATE] = 0,
+    [TOPIC_UNCLEAN_ELECTION] = 0,
+};
+_Static_assert(TOPIC_NUMBERS <= 32, "is_set has a bit for each");
+
 static void config_fill(struct topic_config *c, const struct broker_options *o)
 {
     if (c->retention_ms == 0) c->retention_ms = o->retention_ms;
@@ -47,6 +66,8 @@ static void config_fill(struct topic_config *c, const struct broker_options *o)
     if (c->batch_bytes_max == 0) c->batch_bytes_max = o->batch_bytes_max;
     if (c->segment_ms == 0) c->segment_ms = SEGMENT_MS_DEFAULT;
     if (c->timestamp_ahead_ms == 0) c->timestamp_ahead_ms = LIMIT_TIMESTAMP_AHEAD_MS;
+    for (int i = 0; i < TOPIC_NUMBERS; i++)
+        if (!(c->is_set & 1u << i)) c->number[i] = topic_number_defaults[i];
     if (c->segment_bytes < LIMIT_SEGMENT_BYTES_MIN) c->segment_bytes = LIMIT_SEGMENT_BYTES_MIN;
     if (c->segment_bytes > LIMIT_SEGMENT_BYTES_MAX) c->segment_bytes = LIMIT_SEGMENT_BYTES_MAX;
 }
@@ -265,13 +286,31 @@ static void report_recovery(const struct partition *p, const struct log_recovery
                     p->topic->name, (int)p->index, (unsigned long long)r->cut_bytes);
 }
 
-static struct log_options log_options_of(const struct topic *t)
+/* Kafka's rules: a compacted topic's segments close early enough for max.compaction.lag.ms, and each partition's a
+ * little earlier than the time says, so that not all roll at once. */
+static int64_t segment_ms_of(const struct partition *p)
 {
+    const struct topic_config *c = &p->topic->config;
+    int64_t ms = c->segment_ms, jitter = c->number[TOPIC_SEGMENT_JITTER_MS];
+    uint8_t seed[20];
+
+    if (c->compact && c->number[TOPIC_MAX_COMPACTION_LAG_MS] < ms) ms = c->number[TOPIC_MAX_COMPACTION_LAG_MS];
+    if (jitter > ms) jitter = ms;
+    if (jitter <= 0) return ms;
+    memcpy(seed, p->topic->uuid, 16);
+    be32_put(seed + 16, (uint32_t)p->index);
+    ms -= (int64_t)(hash64(seed, sizeof(seed)) % (uint64_t)jitter);
+    return ms > 0 ? ms : 1;
+}
+
+static struct log_options log_options_of(const struct partition *p)
+{
+    const struct topic *t = p->topic;
     bool deletes = topic_deletes(t);
 
     return (struct log_options){
         .segment_bytes = t->config.segment_bytes,
-        .segment_ms = t->config.segment_ms,
+        .segment_ms = segment_ms_of(p),
         .retention_ms = deletes ? t->config.retention_ms : -1,
         .retention_bytes = deletes ? t->config.retention_bytes : -1,
         .sync = broker_is_sync(t->broker) || bytes_equal_str(bytes_str(t->name), META_TOPIC),
@@ -284,7 +323,7 @@ static enum err_code open_log(struct partition *p, struct log_recovery *r, struc
     struct topic *t = p->topic;
     struct broker *b = t->broker;
 
-    p->log_options = log_options_of(t);
+    p->log_options = log_options_of(p);
     enum err_code rc = t->is_internal ? rescue_settle(p, e) : ERR_NONE;
     if (rc == ERR_NONE) rc = log_open(&p->log, b->sys, p->dir, &p->log_options, b->epoch, r, e);
     if (rc == ERR_NONE) rc = restore_producers(p, e);
@@ -596,10 +635,11 @@ enum err_code topic_alter(struct broker *b, struct topic *t, const struct topic_
     config_set(t, c);
     for (int32_t i = 0; i < t->n_partitions; i++) {
         struct partition *p = slot(t, i);
-        p->log_options = log_options_of(t);
+        p->log_options = log_options_of(p);
         log_set_options(p->log, &p->log_options);
     }
     retention_rearm(b);
+    cleaner_arm(b);
     meta_changed(b);
     return ERR_NONE;
 }

@@ -102,6 +102,8 @@ MUST_USE enum err_code log_retain(struct log *l, int64_t now_ms, struct err *e);
 MUST_USE enum err_code log_trim(struct log *l, int64_t before, struct err *e);
 /* Closes the active segment so that a following trim can remove it. */
 MUST_USE enum err_code log_roll(struct log *l, struct err *e);
+/* The same when its first batch came before the time given and all of it is durable; else nothing. */
+MUST_USE enum err_code log_roll_older(struct log *l, int64_t before_ms, struct err *e);
 /* Removes the whole directory of a log that is not open. */
 MUST_USE enum err_code log_destroy(const struct sys *sys, const char *dir, struct err *e);
 

@@ -44,6 +44,17 @@ void producers_open_undo(struct producers *p, int64_t producer_id);
 size_t producers_aborted(const struct producers *p, int64_t from, int64_t to, struct aborted_txn **out);
 /* Forgets what ended before this offset: retention took the records. */
 void producers_forget(struct producers *p, int64_t before);
+/* Forgets those with a marker at one of these offsets (rising): compaction takes the marker, and took the records
+ * before. */
+void producers_forget_markers(struct producers *p, const int64_t *offsets, size_t n);
+/* Where the newest batch of each producer lies; *out, by rising id, is the caller's to free. For compaction, which must
+ * not lose a live producer's sequence. */
+struct producer_last {
+    int64_t id;
+    int64_t base_offset; /* of its newest batch with a sequence; -1: it has none */
+    int16_t epoch;
+};
+size_t producers_last(const struct producers *p, struct producer_last **out);
 
 /* Snapshot file in the log's directory, replaced by rename; `offset` is the first offset it does not cover. A damaged
  * or missing snapshot is ERR_NOT_FOUND: scan the whole log instead. */

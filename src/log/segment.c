@@ -48,6 +48,12 @@ bool segment_parse_name(const char *name, const char *suffix, int64_t *base)
 enum err_code segment_open(struct segment **out, struct fs *fs, const char *dir, int64_t base, enum fs_open mode,
                            size_t map_len, uint64_t *file_size, struct err *e)
 {
+    return segment_open_as(out, fs, dir, base, ".log", mode, map_len, file_size, e);
+}
+
+enum err_code segment_open_as(struct segment **out, struct fs *fs, const char *dir, int64_t base, const char *suffix,
+                              enum fs_open mode, size_t map_len, uint64_t *file_size, struct err *e)
+{
     char path[LIMIT_PATH_LEN_MAX];
     struct segment *seg = calloc(1, sizeof(*seg));
 
@@ -64,7 +70,7 @@ enum err_code segment_open(struct segment **out, struct fs *fs, const char *dir,
     atomic_init(&seg->next, base);
     atomic_init(&seg->max_timestamp, INT64_MIN);
 
-    segment_path(path, dir, base, ".log");
+    segment_path(path, dir, base, suffix);
     enum err_code rc = fs->open(fs, path, mode, &seg->file, e);
     if (rc == ERR_NONE) rc = fs->size(fs, seg->file, file_size, e);
     if (rc == ERR_NONE && *file_size > LIMIT_SEGMENT_BYTES_MAX)

@@ -28,6 +28,9 @@ struct verify {
     struct checkpoint cp;
     bool has_cp;
     bool is_behind_hole; /* a torn tail was met: what follows was never acknowledged */
+    /* A swap of compaction that the next open will finish; base -1: none. Those that it replaces are left out. */
+    struct swap_record swap;
+    bool is_swap_ahead; /* the new segment still has its other name */
 };
 /* One segment under way. */
 struct walk {
@@ -122,6 +125,36 @@ static enum err_code verify_checkpoint(struct verify *vf, struct err *e)
     }
     free_bytes(in);
     return rc;
+}
+
+/* What the next open will make of it (swap_finish). */
+static enum err_code verify_compaction(struct verify *vf, struct err *e)
+{
+    struct bytes in;
+
+    enum err_code rc = read_whole(vf, SWAP_RECORD_NAME, &in, e);
+    if (rc != ERR_NONE) return rc;
+    rc = in.len > 0 ? swap_decode(in, &vf->swap) : ERR_NONE;
+    if (rc == ERR_CORRUPT || in.len > SWAP_RECORD_LEN)
+        report(vf, SWAP_RECORD_NAME, -1, -1, 0, "The record of compaction is damaged; the log is cleaned anew.",
+               LOG_DAMAGE_SIDE);
+    if (in.len == 0 || rc != ERR_NONE) vf->swap.base = vf->swap.end = -1;
+    free_bytes(in);
+    if (rc == ERR_UNSUPPORTED) return err_set(e, rc, "%s/" SWAP_RECORD_NAME " is of a newer version", vf->dir);
+    vf->is_swap_ahead = swap_is_ahead(vf->fs, vf->dir, &vf->swap);
+    for (size_t i = 0; i < vf->n_segments; i++) {
+        struct verify_segment *seg = &vf->segments[i];
+        if (seg->base != vf->swap.base) continue;
+        if (!vf->is_swap_ahead && seg->size != vf->swap.size) vf->swap.base = vf->swap.end = -1;
+        if (vf->is_swap_ahead) seg->size = vf->swap.size;
+        break;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < vf->n_segments; i++)
+        if (vf->segments[i].base <= vf->swap.base || vf->segments[i].base >= vf->swap.end)
+            vf->segments[n++] = vf->segments[i];
+    vf->n_segments = n;
+    return ERR_NONE;
 }
 
 static enum err_code verify_snapshot(struct verify *vf, struct err *e)
@@ -296,8 +329,9 @@ static enum err_code verify_one(struct verify *vf, size_t i, int64_t *expect, in
         report(vf, w.name, *expect, seg->base - 1, 0, "The segment does not follow the one before.",
                vf->is_behind_hole ? LOG_DAMAGE_TAIL : LOG_DAMAGE_DATA);
     }
-    segment_path(path, vf->dir, seg->base, ".log");
-    enum err_code rc = load_index(&w, e);
+    bool is_new = seg->base == vf->swap.base; /* An index beside it may be the old one. */
+    segment_path(path, vf->dir, seg->base, is_new && vf->is_swap_ahead ? SWAP_SUFFIX : ".log");
+    enum err_code rc = is_new ? ERR_NONE : load_index(&w, e);
     if (rc == ERR_NONE) rc = vf->fs->open(vf->fs, path, FS_READ, &file, e);
     if (rc == ERR_NONE) {
         scan_init(&w.scan, vf->fs, file, seg->size, 0, seg->base, *epoch);
@@ -370,6 +404,7 @@ enum err_code log_verify(const struct sys *sys, const char *dir, log_damage_fn f
     enum err_code rc = vf.fs->list(vf.fs, dir, on_name, &vf, e);
     if (rc == ERR_NONE && vf.out_of_memory) rc = err_set(e, ERR_MEMORY, "no memory to list %s", dir);
     if (rc == ERR_NONE) rc = verify_checkpoint(&vf, e);
+    if (rc == ERR_NONE) rc = verify_compaction(&vf, e);
     if (rc == ERR_NONE) rc = verify_segments(&vf, e);
     if (rc == ERR_NONE) rc = verify_snapshot(&vf, e);
     free(vf.segments);
@@ -386,6 +421,7 @@ struct log_scrub {
     char *dir; /* owned */
     struct file *file;
     struct log_damage_range damage; /* from -1: none. The smallest that holds all */
+    uint64_t n_swaps;               /* of the log when this began; UINT64_MAX: one was running */
     bool is_open;
 };
 
@@ -423,6 +459,7 @@ struct log_scrub *log_scrub_create(struct log *l, const struct log_scrub_place *
     s->dir = strdup(l->dir);
     check(s->dir != NULL);
     s->damage = (struct log_damage_range){-1, -1};
+    s->n_swaps = l->swap_running ? UINT64_MAX : l->n_swaps;
     /* Sealed and durable: whatever is bad is rot. */
     s->vf = (struct verify){
         .fs = l->fs, .dir = s->dir, .fn = note_scrub, .arg = s, .has_cp = true, .cp.durable = INT64_MAX};
@@ -476,7 +513,7 @@ bool log_scrub_end(struct log *l, struct log_scrub *s, int64_t *from, int64_t *t
         const struct log_slot *slot = log_slot_find(l, s->place.base);
         /* Removed or written anew meanwhile: what was read is no more. */
         is_damaged = slot != NULL && slot->base == s->place.base && slot->size == s->place.size &&
-                     s->damage.to >= log_start_offset(l);
+                     s->n_swaps == l->n_swaps && s->damage.to >= log_start_offset(l);
         if (is_damaged) log_damage_add(l, s->damage.from, s->damage.to);
         pthread_mutex_unlock(&l->lock);
         if (is_damaged) l->refuses_appends = true;

@@ -131,7 +131,7 @@ static size_t read_partition(struct fetch *f, struct fetch_part *part, struct pa
     part->out->records = slice.bytes;
     if (f->is_committed) put_aborted(f, part, p, &slice);
     q->slices[q->n_slices++] = slice;
-    return slice.bytes.len;
+    return slice_is_hollow(&slice) ? 0 : slice.bytes.len; /* no reason to answer before the time */
 }
 
 /* One look at every partition. True: there is something to say. */
