@@ -109,6 +109,6 @@ void kafka_door_close(struct kafka_door *d, void (*done)(void *arg), void *arg)
 void kafka_door_stats(const struct kafka_door *d, struct kafka_door_stats *out)
 {
     *out = d->stats;
-    out->receive_bytes = d->receive_bytes;
+    out->receive_bytes = d->receive_bytes + d->receive_step_bytes;
     out->held_bytes = d->held_bytes;
 }

@@ -24,7 +24,7 @@
 #define KAFKA_RECEIVE_KEPT_MS 1000     /* ... and one below it after so long without a byte */
 #define KAFKA_RECEIVE_SPARE_MAX 16     /* buffers of one step kept for reuse, per door */
 #define KAFKA_ANONYMOUS "User:ANONYMOUS"
-#define KAFKA_DRAIN_MS 5000 /* a closing door waits so long for replies to leave */
+#define KAFKA_DRAIN_MS 3000 /* a closing door waits so long for replies to leave */
 
 struct kafka_door {
     struct broker *broker; /* borrowed */
@@ -40,10 +40,10 @@ struct kafka_door {
     /* Receive buffers: receive.c. */
     uint8_t *spare_in[KAFKA_RECEIVE_SPARE_MAX];
     uint32_t n_spare_in;
-    size_t receive_bytes;         /* of all connections */
-    struct list starving;         /* connections that wait for memory, in order */
-    struct kafka_conn *overdraft; /* the one that may go beyond the budget; NULL: none does */
-    size_t held_bytes;            /* of requests that are not answered or whose answers have not left */
+    uint64_t receive_bytes, receive_step_bytes; /* of all connections: larger ones, those of one step */
+    struct list starving;                       /* connections that wait for memory, in order */
+    struct kafka_conn *overdraft;               /* the one that may go beyond the budget; NULL: none does */
+    size_t held_bytes;                          /* of requests that are not answered or whose answers have not left */
     struct auth_watch auth_watch;
     bool is_closing;
     void (*closed)(void *arg);
@@ -198,6 +198,7 @@ void kafka_receive_deinit(struct kafka_door *d);
 void kafka_guard_start(struct kafka_conn *c);
 void kafka_guard_look(struct kafka_conn *c); /* after a turn */
 void kafka_guard_arm(struct kafka_conn *c, uint64_t at_ns);
+void kafka_guard_hurry(struct kafka_conn *c); /* others wait for its frame to get on */
 void kafka_guard_stop(struct kafka_conn *c);
 void kafka_conn_mute(struct kafka_conn *c, uint64_t ms);
 

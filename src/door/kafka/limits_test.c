@@ -464,7 +464,7 @@ static void test_limits__begun_frames_share_a_budget(void **state)
 {
     enum { N = 10, BYTES = 400000, BUDGET = 1 << 20 };
     struct kafka_produce_response r;
-    struct kclient_conn c[N];
+    struct kclient_conn c[N], small;
     struct kworld w;
     struct buf frame[N];
     char *value = malloc(BYTES + 1);
@@ -496,9 +496,13 @@ static void test_limits__begun_frames_share_a_budget(void **state)
             if (stats_of(&w).receive_bytes > most) most = stats_of(&w).receive_bytes;
         }
     assert_in_range(most, BUDGET / 2, BUDGET + 2 * BYTES);
+    kconn_open(&small, &w); /* who sends little does not wait */
+    metadata_send(&small);
+    assert_true(metadata_wait(&small, NULL) < 10);
+    kconn_close(&small);
     for (int i = N - 1; i > 2; i--) /* the first three never go on */
         kconn_send_bytes(&c[i], bytes_of(frame[i].ptr + (BYTES - 100000), frame[i].len - (BYTES - 100000)));
-    for (int s = 0; s < 200; s++) {
+    for (int s = 0; s < 100; s++) {
         sim_run_ms(w.sim, 1000);
         if (stats_of(&w).receive_bytes > most) most = stats_of(&w).receive_bytes;
     }

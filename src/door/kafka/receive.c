@@ -7,10 +7,12 @@
  *                                           (guard.c frees it after KAFKA_RECEIVE_KEPT_MS without a byte)
  *
  * V1  An idle connection has no buffer: ten thousand of them cost what their sockets cost.
- * V2  All buffers of a door together stay below options.receive_bytes_max. Whoever would pass it is not read from until
- *     memory came back (`starving`, in order), so the kernel's window tells the peer to wait.
+ * V2  Buffers of more than one step together stay below options.receive_bytes_max, and so do those of one step: who
+ *     sends little does not wait behind those who send much. Whoever would pass it is not read from until memory came
+ *     back (`starving`, in order), so the kernel's window tells the peer to wait.
  * V3  One connection at a time may go beyond it, up to the one frame that it is receiving. So something always gets on,
- *     also when half frames alone have filled the budget; those that do not get on are closed by guard.c.
+ *     also when half frames alone have filled the budget; those that do not get on are closed by guard.c, that one
+ *     soon.
  * V4  Memory that is not there is no crash: the connection is closed.
  *
  * Why not one fixed buffer a connection: at 64 KiB each, ten thousand idle ones held 640 MiB. Why spares at all: a
@@ -23,6 +25,7 @@ static void starve(struct kafka_conn *c)
 {
     if (!list_is_linked(&c->starve_link)) list_push_back(&c->door->starving, &c->starve_link);
     c->frame_ns = 0; /* it is not the peer who is late */
+    if (c->door->overdraft != NULL) kafka_guard_hurry(c->door->overdraft);
 }
 
 /* The first who wait try again: as many as fit with one step each, one at least. */
@@ -42,8 +45,10 @@ static void account_release(struct kafka_conn *c)
 {
     struct kafka_door *d = c->door;
 
-    check(d->receive_bytes >= c->in_cap);
-    d->receive_bytes -= c->in_cap;
+    uint64_t *sum = c->in_cap > KAFKA_RECEIVE_STEP ? &d->receive_bytes : &d->receive_step_bytes;
+
+    check(*sum >= c->in_cap);
+    *sum -= c->in_cap;
     c->in = NULL;
     c->in_at = c->in_len = c->in_cap = 0;
     if (d->overdraft == c) d->overdraft = NULL;
@@ -78,7 +83,7 @@ void kafka_receive_rest(struct kafka_conn *c)
 
 void kafka_receive_deinit(struct kafka_door *d)
 {
-    check(d->receive_bytes == 0);
+    check(d->receive_bytes == 0 && d->receive_step_bytes == 0);
     while (d->n_spare_in > 0)
         free(d->spare_in[--d->n_spare_in]);
 }
@@ -88,7 +93,11 @@ static bool may_grow(struct kafka_conn *c, size_t cap)
 {
     struct kafka_door *d = c->door;
 
-    if (d->receive_bytes - c->in_cap + cap <= d->options.receive_bytes_max || d->overdraft == c) return true;
+    uint64_t sum = cap == KAFKA_RECEIVE_STEP         ? d->receive_step_bytes
+                   : c->in_cap <= KAFKA_RECEIVE_STEP ? d->receive_bytes
+                                                     : d->receive_bytes - c->in_cap;
+
+    if (sum + cap <= d->options.receive_bytes_max || d->overdraft == c) return true;
     if (d->overdraft != NULL) return false;
     d->overdraft = c;
     return true;
@@ -111,7 +120,8 @@ static bool grow(struct kafka_conn *c, size_t cap)
         kafka_conn_fail(c, "no memory for a request of %zu bytes", cap); /* V4 */
         return false;
     }
-    d->receive_bytes += cap - c->in_cap;
+    *(c->in_cap > KAFKA_RECEIVE_STEP ? &d->receive_bytes : &d->receive_step_bytes) -= c->in_cap;
+    *(cap > KAFKA_RECEIVE_STEP ? &d->receive_bytes : &d->receive_step_bytes) += cap;
     c->in = buffer;
     c->in_cap = cap;
     return true;
