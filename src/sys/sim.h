@@ -24,6 +24,12 @@ const struct sys *sim_sys(struct sim *s); /* clock, rng, fs, loop, net, diag */
  * */
 void sim_run_until(struct sim *s, uint64_t until_ns);
 void sim_run_ms(struct sim *s, uint64_t ms);
+/* Somebody sets the clock of the wall; the monotonic one knows nothing of it. */
+void sim_wall_jump(struct sim *s, int64_t ms);
+/* How long a job (an fdatasync) waits at most before it runs, and again before it is done. */
+void sim_set_job_ns_max(struct sim *s, uint64_t ns);
+/* The net is as from now on. */
+void sim_net_set_faults(struct sim *s, unsigned split_permille, unsigned reset_permille, unsigned delay_ms_max);
 bool sim_step(struct sim *s); /* one thing; false: nothing due and no timer */
 uint64_t sim_random(struct sim *s, uint64_t below);
 /* A hash of everything that happened so far: disk calls, deliveries, timers. Same seed and same calls: same trace. */
@@ -46,6 +52,8 @@ void sim_disk_power_cycle(struct sim *s);
 void sim_process_kill(struct sim *s);
 /* The next `n` syncs fail with ERR_IO; their un-synced data is then dropped at the next power cycle. */
 void sim_disk_fail_syncs(struct sim *s, unsigned n);
+/* The next `n` writes fail with ERR_IO and change nothing. */
+void sim_disk_fail_writes(struct sim *s, unsigned n);
 void sim_disk_set_capacity(struct sim *s, uint64_t bytes);
 /* Flips one bit of a stored file, as rot does. False: no such file or place. */
 bool sim_disk_flip_bit(struct sim *s, const char *path, uint64_t byte, unsigned bit);

@@ -49,7 +49,7 @@ struct sim_disk {
     struct list journal, handles;
     uint64_t n_ops, crash_at; /* crash_at: of n_ops; 0: never */
     uint64_t life, used_bytes;
-    unsigned n_failing_syncs;
+    unsigned n_failing_syncs, n_failing_writes;
     bool is_down;
 };
 /* A path taken apart: the directory it lies in and its last part. */
@@ -315,6 +315,10 @@ static enum err_code sim_fs_pwritev(struct fs *fs, struct file *f, const struct 
 
     if (!is_usable(d, f) || !mutate(d, 'w')) return refuse(e, "writing");
     if (!f->is_writable) return err_set_os(e, EBADF, "writing");
+    if (d->n_failing_writes > 0) {
+        d->n_failing_writes--;
+        return err_set_os(e, EIO, "writing");
+    }
     for (int i = 0; i < n; i++)
         len += iov[i].iov_len;
     room = space_for(d, node, at, len);
@@ -573,6 +577,11 @@ void sim_disk_fail_syncs(struct sim *s, unsigned n)
     s->disk->n_failing_syncs = n;
 }
 
+void sim_disk_fail_writes(struct sim *s, unsigned n)
+{
+    s->disk->n_failing_writes = n;
+}
+
 void sim_disk_set_capacity(struct sim *s, uint64_t bytes)
 {
     s->options.disk_capacity_bytes = bytes;
@@ -644,7 +653,7 @@ void sim_disk_power_cycle(struct sim *s)
     tree_power_cut(d, d->root);
     d->is_down = false;
     d->crash_at = 0;
-    d->n_failing_syncs = 0;
+    d->n_failing_syncs = d->n_failing_writes = 0;
     sim_note(s, d->used_bytes);
 }
 
