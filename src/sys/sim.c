@@ -132,7 +132,8 @@ static void sim_loop_timer_stop(struct loop *l, struct timer *t)
 
 static void job_timer_start(struct sim *s, struct timer *t, const struct list *queue)
 {
-    if (!list_is_empty(queue) && t->slot == 0) timers_start(&s->timers, t, s->now_ns + 1 + sim_random(s, s->job_ns_max));
+    if (!list_is_empty(queue) && t->slot == 0)
+        timers_start(&s->timers, t, s->now_ns + 1 + sim_random(s, s->job_ns_max));
 }
 
 static void on_job_run(struct timer *t)

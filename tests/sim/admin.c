@@ -67,11 +67,9 @@ static void on_filled(struct agent *a, struct call *c, const void *answer)
     if (answer == NULL) return;
     const struct kafka_produce_response_partition *p = agent_produced(answer);
     (void)agent_code(a, KAFKA_PRODUCE, p->error_code);
-    world_note(a->world, &(struct event){.kind = EVENT_SENT,
-                                         .client = a->id,
-                                         .op = c->op,
-                                         .offset = p->base_offset,
-                                         .error = p->error_code});
+    world_note(a->world,
+               &(struct event){
+                   .kind = EVENT_SENT, .client = a->id, .op = c->op, .offset = p->base_offset, .error = p->error_code});
 }
 
 static struct call *topic_fill(struct agent *a, int64_t topic)
@@ -83,8 +81,7 @@ static struct call *topic_fill(struct agent *a, int64_t topic)
 
     for (int i = 0; i < n; i++)
         ids[i] = w->next_id++;
-    struct call *c =
-        agent_produce(a, NULL, topic, partition, agent_batch(a, ids, n, -1, -1, -1, false), on_filled);
+    struct call *c = agent_produce(a, NULL, topic, partition, agent_batch(a, ids, n, -1, -1, -1, false), on_filled);
     if (c == NULL) return NULL;
     c->op = history_op(w->history);
     for (int i = 0; i < n; i++)
@@ -249,7 +246,7 @@ static void admin_destroy(struct agent *a)
 
 struct agent *admin_create(struct world *w)
 {
-    static const struct agent_ops ops = {"admin",        admin_turn,      admin_lost,
+    static const struct agent_ops ops = {"admin",       admin_turn,       admin_lost,
                                          admin_is_done, admin_is_feeding, admin_destroy};
     struct admin *m = calloc(1, sizeof *m);
 

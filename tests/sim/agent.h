@@ -34,9 +34,9 @@ struct call {
 };
 struct agent_ops {
     const char *name;
-    void (*turn)(struct agent *a);      /* connected */
-    void (*lost)(struct agent *a);      /* after the calls of the connection got NULL */
-    bool (*is_done)(struct agent *a);   /* has nothing more to do */
+    void (*turn)(struct agent *a);       /* connected */
+    void (*lost)(struct agent *a);       /* after the calls of the connection got NULL */
+    bool (*is_done)(struct agent *a);    /* has nothing more to do */
     bool (*is_feeding)(struct agent *a); /* may still write records; NULL: never does */
     void (*destroy)(struct agent *a);
 };

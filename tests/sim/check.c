@@ -83,7 +83,7 @@ static void learn(struct checker *c, const struct event *ev)
         break;
     case EVENT_END:
         c->asked[ev->op] = ev->number;
-        if (ev->value == 1) c->txn_ends[ev->txn] = ev->number;
+        if (ev->value == 1 && c->txn_ends[ev->txn] == 0) c->txn_ends[ev->txn] = ev->number;
         break;
     case EVENT_SENT:
         /* An error may be followed by a retry: only the last answer counts, and success for ever. */

@@ -51,19 +51,12 @@ static uint32_t txn_commit_answer(const struct checker *c, int64_t txn)
     return 0;
 }
 
-static uint32_t txn_first_end(const struct checker *c, int64_t txn)
-{
-    for (uint32_t i = 1; i < c->h->n; i++)
-        if (c->h->events[i].kind == EVENT_END && c->h->events[i].txn == txn && c->h->events[i].value == 1) return i;
-    return 0;
-}
-
 static struct commit txn_fate(const struct checker *c, const struct event *ev)
 {
     struct commit m = plain_fate(c, ev);
 
     if (m.fate == FATE_REFUSED) return m;
-    m.asked = txn_first_end(c, ev->txn);
+    m.asked = c->txn_ends[ev->txn];
     m.done = txn_commit_answer(c, ev->txn);
     m.fate = FATE_UNKNOWN;
     if (m.asked == 0 || c->txn_outcomes[ev->txn] == OUTCOME_ABORTED) m.fate = FATE_REFUSED;

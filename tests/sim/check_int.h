@@ -40,13 +40,13 @@ struct checker {
     int n_wrong;
     bool has_power_cuts;
     uint32_t n_ops;
-    uint32_t *asked, *answered; /* owned; by op: the events; 0: none */
+    uint32_t *asked, *answered;  /* owned; by op: the events; 0: none */
     struct sent_record *records; /* owned; by id */
     int64_t n_records;
     struct place places[PLACE_TOPICS][PLACE_PARTITIONS];
     enum outcome *txn_outcomes; /* owned; by transaction: as the log says; OUTCOME_NONE: nothing of it is there */
     int64_t n_txns;
-    uint32_t *txn_ends; /* owned; by transaction: the last EVENT_END that asked for a commit; 0: none */
+    uint32_t *txn_ends; /* owned; by transaction: the first EVENT_END that asked for a commit; 0: none */
 };
 
 /* Says what is wrong, with the event. */

@@ -51,10 +51,9 @@ static void batch_is_whole(struct checker *c, const struct event *batch)
     }
     if (send->topic != batch->topic || send->partition != batch->partition)
         wrong(c, batch, "L1", "sent to topic %" PRId64 " partition %" PRId64, send->topic, send->partition);
-    if (batch->n_items / 2 != send->n_items / items_per_record(send))
-        wrong(c, batch, "L1", "a part of what was sent");
-    if (send->sequence >= 0 && (batch->producer_id != send->producer_id || batch->epoch != send->epoch ||
-                                batch->sequence != send->sequence))
+    if (batch->n_items / 2 != send->n_items / items_per_record(send)) wrong(c, batch, "L1", "a part of what was sent");
+    if (send->sequence >= 0 &&
+        (batch->producer_id != send->producer_id || batch->epoch != send->epoch || batch->sequence != send->sequence))
         wrong(c, batch, "L1", "sent with another producer id, epoch or sequence");
 }
 
@@ -87,6 +86,7 @@ static void audit_read(struct checker *c, const struct event *ev, bool is_first_
     if (is_first_audit && !p->is_audited) {
         p->start = ev->log_start;
         p->is_audited = true;
+        place_grow(p, ev->high_watermark);
     }
     if (ev->log_start > p->trimmed)
         wrong(c, ev, "L4", "the partition begins at %" PRId64 ", nobody asked to trim beyond %" PRId64, ev->log_start,
@@ -102,8 +102,11 @@ static void place_has_no_gaps(struct checker *c, const struct place *p)
 {
     for (int64_t at = p->start; at < p->end; at++) {
         if (p->at[at].batch != 0) continue;
-        wrong(c, &(struct event){.kind = EVENT_READ, .topic = (p - &c->places[0][0]) / PLACE_PARTITIONS,
-                                 .partition = (p - &c->places[0][0]) % PLACE_PARTITIONS, .offset = at},
+        wrong(c,
+              &(struct event){.kind = EVENT_READ,
+                              .topic = (p - &c->places[0][0]) / PLACE_PARTITIONS,
+                              .partition = (p - &c->places[0][0]) % PLACE_PARTITIONS,
+                              .offset = at},
               "L4", "nothing is at offset %" PRId64, at);
         return;
     }

@@ -66,9 +66,7 @@ static void marks_rise(struct checker *c, const struct event *ev)
 /* R3. */
 static void is_visible(struct checker *c, const struct event *ev, int64_t id)
 {
-    int64_t txn = id > 0 && id < c->n_records && c->records[id].send != 0
-                      ? event_at(c, c->records[id].send)->txn
-                      : 0;
+    int64_t txn = id > 0 && id < c->n_records && c->records[id].send != 0 ? event_at(c, c->records[id].send)->txn : 0;
 
     if (ev->level != READ_COMMITTED || txn == 0) return;
     if (c->txn_outcomes[txn] == OUTCOME_ABORTED)

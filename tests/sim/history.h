@@ -56,8 +56,8 @@ struct event {
     int64_t at_us, client;
     int64_t topic, partition, offset, next, high_watermark, last_stable, log_start;
     int64_t producer_id, epoch, sequence, error, api, level;
-    int64_t txn;      /* a number for each transaction ever begun; 0: none */
-    int64_t txn_id;   /* a number for each transactional id; 0: none */
+    int64_t txn;    /* a number for each transaction ever begun; 0: none */
+    int64_t txn_id; /* a number for each transactional id; 0: none */
     int64_t group, member, generation;
     int64_t value;
     uint32_t first_item, n_items; /* in the history's items */

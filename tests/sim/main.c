@@ -30,8 +30,8 @@ struct options {
 static void result_print(const struct plan *p, int n_wrong, uint64_t trace)
 {
     if (n_wrong == 0) return;
-    fprintf(stderr, "FAILED: seed %llu, commit %s, %d wrong, trace %016llx\n    ", (unsigned long long)p->seed, SIM_COMMIT,
-            n_wrong, (unsigned long long)trace);
+    fprintf(stderr, "FAILED: seed %llu, commit %s, %d wrong, trace %016llx\n    ", (unsigned long long)p->seed,
+            SIM_COMMIT, n_wrong, (unsigned long long)trace);
     plan_write(p, stderr);
     fprintf(stderr, "    again: weir-sim --seed %llu --verbose\n", (unsigned long long)p->seed);
 }
@@ -79,7 +79,8 @@ static int seeds_run(const struct options *o, uint64_t first)
         if (seed % TWICE_EVERY == 0 && n_wrong == 0) {
             n_wrong = seed_run(seed, o, &again);
             if (again != trace) {
-                fprintf(stderr, "FAILED: seed %llu, commit %s: two runs differ\n", (unsigned long long)seed, SIM_COMMIT);
+                fprintf(stderr, "FAILED: seed %llu, commit %s: two runs differ\n", (unsigned long long)seed,
+                        SIM_COMMIT);
                 n_wrong++;
             }
         }
@@ -147,8 +148,12 @@ static bool seeds_parse(const char *text, struct options *o)
 
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {{"seed", 1, NULL, 's'},    {"seeds", 1, NULL, 's'}, {"jobs", 1, NULL, 'j'},
-                                          {"verbose", 0, NULL, 'v'}, {"check", 1, NULL, 'c'}, {"out", 1, NULL, 'o'},
+    static const struct option longs[] = {{"seed", 1, NULL, 's'},
+                                          {"seeds", 1, NULL, 's'},
+                                          {"jobs", 1, NULL, 'j'},
+                                          {"verbose", 0, NULL, 'v'},
+                                          {"check", 1, NULL, 'c'},
+                                          {"out", 1, NULL, 'o'},
                                           {0}};
     struct options o = {.n_jobs = 1};
     bool has_seeds = false;

@@ -110,8 +110,8 @@ static void was_lost(struct pipeline *p)
 {
     struct world *w = p->agent.world;
 
-    if (p->state <= STATE_FETCH) return;                           /* ask again */
-    if (p->state == STATE_END && world_chance(w, 500)) return;     /* the same end once more, then X1 */
+    if (p->state <= STATE_FETCH) return;                       /* ask again */
+    if (p->state == STATE_END && world_chance(w, 500)) return; /* the same end once more, then X1 */
     start_over(p, world_chance(w, 700));
 }
 
@@ -304,11 +304,9 @@ static void on_produced(struct agent *a, struct call *c, const void *answer)
         return;
     }
     const struct kafka_produce_response_partition *r = agent_produced(answer);
-    world_note(a->world, &(struct event){.kind = EVENT_SENT,
-                                         .client = a->id,
-                                         .op = c->op,
-                                         .offset = r->base_offset,
-                                         .error = r->error_code});
+    world_note(a->world,
+               &(struct event){
+                   .kind = EVENT_SENT, .client = a->id, .op = c->op, .offset = r->base_offset, .error = r->error_code});
     if (!is_good(p, KAFKA_PRODUCE, r->error_code)) return;
     o->is_sent = true;
     o->next_sequence += o->n;
@@ -522,7 +520,7 @@ static void pipeline_destroy(struct agent *a)
 
 struct agent *pipeline_create(struct world *w, int number, bool is_twin)
 {
-    static const struct agent_ops ops = {"pipeline",        pipeline_turn,       pipeline_lost,
+    static const struct agent_ops ops = {"pipeline",       pipeline_turn,       pipeline_lost,
                                          pipeline_is_done, pipeline_is_feeding, pipeline_destroy};
     struct pipeline *p = calloc(1, sizeof *p);
 

@@ -59,14 +59,14 @@ void plan_write(const struct plan *p, FILE *out)
 {
     static const char *const durabilities[] = {"sync", "interval", "os"};
 
-    fprintf(out,
-            "seed %llu: %d ms; %s; power cut every %d ms%s, kill %d, sync error %d, write error %d, disk full %d, clock %d;"
-            " resets %d permille, splits %d, delay %d ms; sync %d us; pauses %d permille up to %d ms; segments %llu;"
-            " batches %d; idempotent %d, plain %d, pipelines %d, members %d, readers %d, admin %d\n",
-            (unsigned long long)p->seed, p->faults_ms, durabilities[p->durability], p->power_cut_every_ms,
-            p->crash_inside_disk_op ? " inside disk operations" : "", p->kill_every_ms, p->sync_error_every_ms,
-            p->write_error_every_ms, p->disk_full_every_ms, p->clock_jump_every_ms, p->reset_permille,
-            p->split_permille, p->delay_ms, p->sync_us_max, p->pause_permille, p->pause_ms,
-            (unsigned long long)p->segment_bytes, p->n_batches, p->n_idempotent, p->n_plain, p->n_pipelines,
-            p->n_members, p->n_readers, p->has_admin);
+    fprintf(
+        out,
+        "seed %llu: %d ms; %s; power cut every %d ms%s, kill %d, sync error %d, write error %d, disk full %d, clock %d;"
+        " resets %d permille, splits %d, delay %d ms; sync %d us; pauses %d permille up to %d ms; segments %llu;"
+        " batches %d; idempotent %d, plain %d, pipelines %d, members %d, readers %d, admin %d\n",
+        (unsigned long long)p->seed, p->faults_ms, durabilities[p->durability], p->power_cut_every_ms,
+        p->crash_inside_disk_op ? " inside disk operations" : "", p->kill_every_ms, p->sync_error_every_ms,
+        p->write_error_every_ms, p->disk_full_every_ms, p->clock_jump_every_ms, p->reset_permille, p->split_permille,
+        p->delay_ms, p->sync_us_max, p->pause_permille, p->pause_ms, (unsigned long long)p->segment_bytes, p->n_batches,
+        p->n_idempotent, p->n_plain, p->n_pipelines, p->n_members, p->n_readers, p->has_admin);
 }

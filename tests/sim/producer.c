@@ -1,7 +1,9 @@
 /* producer.c: a client that writes records, with retries, up to five batches in flight.
  *
- * P1  An idempotent one keeps its order: after a failure it waits until nothing is in flight, then sends all that is
- *     not acknowledged again, from the first on, with the same sequences.
+ * P1  An idempotent one keeps its order: after a failure it waits until nothing is in flight, then sends all that is not
+ *     acknowledged again, from the first on, with the same sequences. Until a partition has acknowledged something of
+ *     it, one batch is in flight: a broker that does not know a producer takes any sequence (Kafka's rule), also that of
+ *     the second batch when the first one failed.
  * P2  A batch is never given up: until its acknowledgement it is sent again. That the first one of all that are
  *     not acknowledged is refused for its sequence must not happen; it is noted, and the producer begins anew.
  * P3  A plain one sends again, too, and so may write twice and out of order. */
@@ -31,7 +33,7 @@ struct producer {
     struct partition_state {
         struct list lots; /* not acknowledged, in order */
         int32_t next_sequence;
-        bool is_recovering; /* P1 */
+        bool is_recovering, is_known; /* P1 */
     } partitions[N_PARTITIONS];
 };
 
@@ -70,7 +72,7 @@ static void identity_drop(struct producer *p)
         while ((n = list_pop_front(&p->partitions[i].lots)) != NULL)
             free(CONTAINER_OF(n, struct lot, link));
         p->partitions[i].next_sequence = 0;
-        p->partitions[i].is_recovering = false;
+        p->partitions[i].is_recovering = p->partitions[i].is_known = false;
     }
 }
 
@@ -155,6 +157,7 @@ static void on_produced(struct agent *a, struct call *c, const void *answer)
                                              .offset = agent_produced(answer)->base_offset});
         list_remove(&l->link);
         free(l);
+        s->is_known = true;
         return;
     }
     world_note(a->world, &(struct event){.kind = EVENT_SENT, .client = a->id, .op = l->op, .error = code});
@@ -177,6 +180,11 @@ static void lot_send(struct producer *p, int32_t partition, struct lot *l)
     l->is_in_flight = true;
 }
 
+static int in_flight_max(const struct producer *p, const struct partition_state *s)
+{
+    return p->is_idempotent && !s->is_known ? 1 : IN_FLIGHT_MAX;
+}
+
 static void partition_turn(struct producer *p, int32_t partition)
 {
     struct partition_state *s = &p->partitions[partition];
@@ -188,7 +196,7 @@ static void partition_turn(struct producer *p, int32_t partition)
         for (struct list *i = s->lots.next; i != &s->lots; i = i->next)
             lot_send(p, partition, CONTAINER_OF(i, struct lot, link));
     }
-    while (p->left > 0 && n_in_flight(s) < IN_FLIGHT_MAX && world_chance(w, 600))
+    while (p->left > 0 && n_in_flight(s) < in_flight_max(p, s) && world_chance(w, 600))
         lot_send(p, partition, lot_make(p, partition));
 }
 
@@ -232,7 +240,7 @@ static void producer_destroy(struct agent *a)
 
 struct agent *producer_create(struct world *w, int64_t topic, bool is_idempotent)
 {
-    static const struct agent_ops ops = {"producer",        producer_turn,       producer_lost,
+    static const struct agent_ops ops = {"producer",       producer_turn,       producer_lost,
                                          producer_is_done, producer_is_feeding, producer_destroy};
     struct producer *p = calloc(1, sizeof *p);
 

@@ -117,18 +117,17 @@ static void batches_note(struct reader *r, const struct kafka_fetch_response_par
     for (; left.len > 0; left = bytes_slice(left, v.bytes.len, left.len - v.bytes.len)) {
         if (batch_view_parse(&v, left, NULL) != ERR_NONE) break;
         if (!(v.attributes & BATCH_ATTR_CONTROL)) items_of_batch(r, &v, 0);
-        world_note(r->agent.world,
-                   &(struct event){.kind = EVENT_BATCH,
-                                   .client = r->agent.id,
-                                   .topic = read->topic,
-                                   .partition = read->partition,
-                                   .offset = v.base_offset,
-                                   .next = batch_last_offset(&v) + 1,
-                                   .producer_id = v.producer_id,
-                                   .epoch = v.producer_epoch,
-                                   .sequence = v.base_sequence,
-                                   .value = batch_control_of(&v),
-                                   .txn = (v.attributes & BATCH_ATTR_TRANSACTIONAL) != 0});
+        world_note(r->agent.world, &(struct event){.kind = EVENT_BATCH,
+                                                   .client = r->agent.id,
+                                                   .topic = read->topic,
+                                                   .partition = read->partition,
+                                                   .offset = v.base_offset,
+                                                   .next = batch_last_offset(&v) + 1,
+                                                   .producer_id = v.producer_id,
+                                                   .epoch = v.producer_epoch,
+                                                   .sequence = v.base_sequence,
+                                                   .value = batch_control_of(&v),
+                                                   .txn = (v.attributes & BATCH_ATTR_TRANSACTIONAL) != 0});
     }
 }
 
@@ -232,7 +231,8 @@ static void reader_destroy(struct agent *a)
 
 static struct agent *create(struct world *w, enum read_level level, int n_topics)
 {
-    static const struct agent_ops reader_ops = {"reader", reader_turn, reader_lost, reader_is_done, NULL, reader_destroy};
+    static const struct agent_ops reader_ops = {"reader",       reader_turn, reader_lost,
+                                                reader_is_done, NULL,        reader_destroy};
     struct reader *r = calloc(1, sizeof *r);
 
     check(r != NULL);

@@ -137,6 +137,7 @@ static void faults_off(struct world *w)
     sim_disk_fail_syncs(w->sim, 0);
     sim_disk_fail_writes(w->sim, 0);
     sim_disk_set_capacity(w->sim, 0);
+    w->is_disk_tight = false;
 }
 
 /* W3. */
@@ -145,7 +146,7 @@ static void broker_start(struct world *w)
     struct err e = {0};
 
     while (!broker_start_once(w, &e)) {
-        bool was_faulty = sim_disk_is_down(w->sim) || w->is_disk_suspect;
+        bool was_faulty = sim_disk_is_down(w->sim) || w->is_disk_suspect || w->is_disk_tight;
         if (!was_faulty) {
             fprintf(stderr, "the broker does not start: %s\n", e.text);
             world_note(w, &(struct event){.kind = EVENT_STUCK, .client = -1});
@@ -162,7 +163,6 @@ static void broker_start(struct world *w)
 static void broker_restart(struct world *w, bool is_power)
 {
     broker_die(w, is_power);
-    w->is_disk_suspect = false;
     broker_start(w);
 }
 
@@ -207,6 +207,7 @@ static void fault_happen(struct world *w, enum fault f)
     case FAULT_KILL: broker_restart(w, false); break;
     case FAULT_RESTART:
         faults_off(w);
+        w->is_disk_suspect = false;
         broker_restart(w, true);
         w->next_fault_ns[f] = 0;
         return;
@@ -222,11 +223,16 @@ static void fault_happen(struct world *w, enum fault f)
         struct fs_space space;
         check(w->sys->fs->space(w->sys->fs, "/", &space, NULL) == ERR_NONE);
         uint64_t used = space.total_bytes - space.free_bytes;
-        bool is_tight = space.total_bytes < 1ull << 50;
-        sim_disk_set_capacity(w->sim, is_tight ? 0 : used + world_random(w, DISK_TIGHT_BYTES));
+        w->is_disk_tight = !w->is_disk_tight;
+        sim_disk_set_capacity(w->sim, w->is_disk_tight ? used + world_random(w, DISK_TIGHT_BYTES) : 0);
         break;
     }
-    case FAULT_CLOCK: sim_wall_jump(w->sim, (int64_t)world_random(w, 100 * 60000) - 50 * 60000); break;
+    case FAULT_CLOCK: { /* to within 50 minutes of the truth: clients' timestamps stay acceptable */
+        int64_t off = (int64_t)world_random(w, 100 * 60000) - 50 * 60000;
+        sim_wall_jump(w->sim, off - w->wall_off_ms);
+        w->wall_off_ms = off;
+        break;
+    }
     case FAULT_COUNT: break;
     }
     fault_plan(w, f);
@@ -277,6 +283,8 @@ static void heal(struct world *w)
 {
     bool is_restart_due = w->is_disk_suspect || sim_disk_is_down(w->sim);
 
+    if (!sim_disk_is_down(w->sim)) sim_disk_crash_at(w->sim, 0);
+    w->is_disk_suspect = false;
     sim_net_set_faults(w->sim, 0, 0, 0);
     sim_set_job_ns_max(w->sim, 200000);
     faults_off(w);

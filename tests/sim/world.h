@@ -25,14 +25,14 @@ enum topic_number {
 /* What a seed turns on (swarm). Everything is 0 in a world without faults. */
 struct plan {
     uint64_t seed;
-    int faults_ms;         /* how long the first phase lasts */
+    int faults_ms; /* how long the first phase lasts */
     int power_cut_every_ms, kill_every_ms;
     bool crash_inside_disk_op; /* the power goes at a disk operation, not between two events */
     int sync_error_every_ms, write_error_every_ms;
     int disk_full_every_ms;
     int clock_jump_every_ms;
     int reset_permille, split_permille, delay_ms;
-    int sync_us_max; /* how long an fdatasync takes */
+    int sync_us_max;              /* how long an fdatasync takes */
     int pause_permille, pause_ms; /* agents that fall asleep: zombies */
     uint64_t segment_bytes;
     enum durability durability;
@@ -55,12 +55,15 @@ struct world {
     struct agent *agents[AGENTS_MAX]; /* owned */
     int n_agents;
     struct list links; /* every connection of an agent that the net still knows */
-    int64_t next_id;  /* of a record */
-    int64_t next_txn; /* number of a transaction */
+    int64_t next_id;   /* of a record */
+    int64_t next_txn;  /* number of a transaction */
     int64_t next_member;
     uint64_t end_of_faults_ns;
     uint64_t next_fault_ns[8]; /* by fault; 0: never */
-    bool is_healing, is_door_closed, is_verbose, is_disk_suspect;
+    bool is_healing, is_door_closed, is_verbose;
+    bool is_disk_suspect; /* a read, write or sync has failed or is going to: a restart is due */
+    bool is_disk_tight;
+    int64_t wall_off_ms;
 };
 
 /* Builds everything, runs both phases and the audits. The history is then complete. */
