@@ -408,6 +408,15 @@ struct call *agent_offsets(struct agent *a, const char *group, int64_t topic, bo
     return agent_call(a, KAFKA_OFFSET_FETCH, 7, &q, done, CALL_TIMEOUT_MS);
 }
 
+int16_t agent_offsets_code(const struct kafka_offset_fetch_response *r)
+{
+    if (r->error_code != 0) return r->error_code;
+    check(r->topics.n == 1 && r->topics.at[0].partitions.n == N_PARTITIONS);
+    for (int i = 0; i < N_PARTITIONS; i++)
+        if (r->topics.at[0].partitions.at[i].error_code != 0) return r->topics.at[0].partitions.at[i].error_code;
+    return 0;
+}
+
 void agent_offsets_take(struct agent *a, const struct call *c, const struct kafka_offset_fetch_response *r,
                         int64_t group, int64_t topic, int64_t offsets[N_PARTITIONS])
 {

@@ -83,6 +83,8 @@ const struct kafka_produce_response_partition *agent_produced(const void *answer
 
 /* OffsetFetch v7 of all partitions of a topic. */
 struct call *agent_offsets(struct agent *a, const char *group, int64_t topic, bool is_stable, call_done_fn done);
+/* The first error in it; 0: none. */
+int16_t agent_offsets_code(const struct kafka_offset_fetch_response *r);
 /* Notes them; -1: none committed. */
 void agent_offsets_take(struct agent *a, const struct call *c, const struct kafka_offset_fetch_response *r,
                         int64_t group, int64_t topic, int64_t offsets[N_PARTITIONS]);

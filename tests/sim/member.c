@@ -55,7 +55,7 @@ static bool is_good(struct member *m, int16_t api, int16_t code)
         m->id[0] = '\0';
         go(m, STATE_JOIN);
         break;
-    default: agent_wake(&m->agent, 50); break;
+    default: agent_wake(&m->agent, 50); break; /* again */
     }
     return false;
 }
@@ -208,7 +208,7 @@ static void on_offsets(struct agent *a, struct call *c, const void *answer)
     struct member *m = self(a);
 
     m->is_busy = false;
-    if (r == NULL || !is_good(m, KAFKA_OFFSET_FETCH, r->error_code)) return;
+    if (r == NULL || !is_good(m, KAFKA_OFFSET_FETCH, agent_offsets_code(r))) return;
     agent_offsets_take(a, c, r, GROUP_MEMBERS, TOPIC_DATA, m->committed);
     for (int i = 0; i < N_PARTITIONS; i++)
         m->positions[i] = m->committed[i] < 0 ? 0 : m->committed[i];

@@ -157,10 +157,7 @@ static void on_offsets(struct agent *a, struct call *c, const void *answer)
     struct pipeline *p = self(a);
 
     p->is_busy = false;
-    if (r == NULL || !is_good(p, KAFKA_OFFSET_FETCH, r->error_code)) return;
-    check(r->topics.n == 1 && r->topics.at[0].partitions.n == N_PARTITIONS);
-    for (int i = 0; i < N_PARTITIONS; i++)
-        if (!is_good(p, KAFKA_OFFSET_FETCH, r->topics.at[0].partitions.at[i].error_code)) return;
+    if (r == NULL || !is_good(p, KAFKA_OFFSET_FETCH, agent_offsets_code(r))) return;
     agent_offsets_take(a, c, r, GROUP_PIPELINE + p->number, TOPIC_IN, p->positions);
     for (int i = 0; i < N_PARTITIONS; i++)
         if (p->positions[i] < 0) p->positions[i] = 0;

@@ -179,7 +179,7 @@ static void on_offsets(struct agent *a, struct call *c, const void *answer)
 
     r->is_fetching = false;
     agent_wake(a, 5);
-    if (o == NULL || agent_code(a, KAFKA_OFFSET_FETCH, o->error_code)) return;
+    if (o == NULL || agent_code(a, KAFKA_OFFSET_FETCH, agent_offsets_code(o))) return;
     agent_offsets_take(a, c, o, audited_groups[r->n_groups].number, audited_groups[r->n_groups].topic, offsets);
     r->n_groups++;
 }
@@ -190,7 +190,7 @@ static void reader_turn(struct agent *a)
 
     if (r->is_fetching) return;
     if (r->level == READ_AUDIT && r->n_groups < (int)ARRAY_LEN(audited_groups)) {
-        r->is_fetching = agent_offsets(a, audited_groups[r->n_groups].name, audited_groups[r->n_groups].topic, false,
+        r->is_fetching = agent_offsets(a, audited_groups[r->n_groups].name, audited_groups[r->n_groups].topic, true,
                                        on_offsets) != NULL;
         return;
     }

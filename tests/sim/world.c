@@ -7,7 +7,8 @@
  * W1  A death takes effect at one instant: from then on nothing reaches the disk, and no answer a client. The memory of
  *     the dead is then taken down at leisure.
  * W2  A failed sync or write is followed by a restart of the machine: an operator would do that, and the partition is
- *     stopped until then.
+ *     stopped until then. A process that dies right after the failure, before it could note it (log/recover.c R7), while
+ *     the machine goes on, is left out: the next one cannot tell the pages that Linux marked clean from good ones.
  * W3  A start may fail only while a disk fault is on. */
 #include "world.h"
 
@@ -204,7 +205,7 @@ static void fault_happen(struct world *w, enum fault f)
         else
             broker_restart(w, true);
         break;
-    case FAULT_KILL: broker_restart(w, false); break;
+    case FAULT_KILL: broker_restart(w, w->is_disk_suspect); break; /* W2 */
     case FAULT_RESTART:
         faults_off(w);
         w->is_disk_suspect = false;
