@@ -55,7 +55,8 @@ static uint32_t deleted_between(const struct checker *c, int64_t topic, uint32_t
     return 0;
 }
 
-static void old_records_are_gone(struct checker *c, const struct event *ev)
+/* A2. Batches come right behind the read that brought them. */
+static void old_records_are_gone(struct checker *c, const struct event *ev, uint32_t since)
 {
     const int64_t *items = history_items(c->h, ev);
 
@@ -67,7 +68,7 @@ static void old_records_are_gone(struct checker *c, const struct event *ev)
         }
         const struct event *sent = answer_to(c, event_at(c, c->records[id].send)->op);
         if (sent == NULL) continue;
-        uint32_t deleted = deleted_between(c, ev->topic, sent->number, ev->since);
+        uint32_t deleted = deleted_between(c, ev->topic, sent->number, since);
         if (deleted != 0) wrong(c, ev, "A2", "record %" PRId64 " is of a topic deleted at event %u", id, deleted);
     }
 }
@@ -91,7 +92,7 @@ static void acknowledged_is_there(struct checker *c, const struct event *sent)
     if (sent->error != 0 || !is_churn(send) || is_delete_asked(c, send->topic)) return;
     for (uint32_t i = 1; i < c->h->n; i++) {
         const struct event *ev = &c->h->events[i];
-        if (ev->kind != EVENT_BATCH && !(ev->kind == EVENT_READ && ev->level == READ_AUDIT)) continue;
+        if (ev->kind != EVENT_BATCH && (ev->kind != EVENT_READ || ev->level != READ_AUDIT)) continue;
         if (ev->topic != send->topic || ev->partition != send->partition) continue;
         is_audited = true;
         if (ev->kind == EVENT_BATCH && ev->offset == sent->offset &&
@@ -103,10 +104,13 @@ static void acknowledged_is_there(struct checker *c, const struct event *sent)
 
 void check_admin(struct checker *c)
 {
+    uint32_t since = 0;
+
     for (uint32_t i = 1; i < c->h->n; i++) {
         const struct event *ev = &c->h->events[i];
         if (ev->kind == EVENT_TOPICS) topics_are_there(c, ev);
-        if (ev->kind == EVENT_READ && is_churn(ev)) old_records_are_gone(c, ev);
+        if (ev->kind == EVENT_READ) since = ev->since;
+        if ((ev->kind == EVENT_READ || ev->kind == EVENT_BATCH) && is_churn(ev)) old_records_are_gone(c, ev, since);
         if (ev->kind == EVENT_SENT) acknowledged_is_there(c, ev);
     }
 }

@@ -2,6 +2,7 @@
  *
  *   weir-sim --seed 7 [--verbose]      one seed, exactly as it was
  *   weir-sim --seeds 1:10000 --jobs 2  many; a seed that fails is printed with the commit
+ *   weir-sim --list FILE               the seeds at the beginning of each line
  *   weir-sim --check FILE              judges a history from elsewhere (history.h)
  *
  * Every hundredth seed runs twice: the traces must be the same, or something in the program is not decided by the
@@ -13,17 +14,15 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "sim_commit.h"
 #include "world.h"
 
-#ifndef SIM_COMMIT
-#define SIM_COMMIT "unknown"
-#endif
 #define TWICE_EVERY 100
 
 struct options {
     uint64_t first, last;
     int n_jobs;
-    const char *history_file, *out_file;
+    const char *history_file, *out_file, *list_file;
     bool is_verbose;
 };
 
@@ -108,6 +107,28 @@ static int jobs_run(const struct options *o)
     return n_failed > 0;
 }
 
+static int list_run(const char *path, const struct options *o)
+{
+    FILE *in = fopen(path, "r");
+    int n = 0, n_failed = 0;
+    uint64_t trace;
+    char line[256];
+
+    if (in == NULL) {
+        perror(path);
+        return 2;
+    }
+    while (fgets(line, sizeof line, in) != NULL) {
+        uint64_t seed = strtoull(line, NULL, 10);
+        if (seed == 0) continue; /* a comment */
+        n++;
+        n_failed += seed_run(seed, o, &trace) > 0;
+    }
+    (void)fclose(in);
+    printf("%d seeds of the list, %d failed\n", n, n_failed);
+    return n == 0 || n_failed > 0;
+}
+
 static int file_check(const char *path)
 {
     FILE *in = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
@@ -132,6 +153,7 @@ static int usage(void)
 {
     fputs("usage: weir-sim --seed N [--verbose] [--out FILE]\n"
           "       weir-sim --seeds FIRST:LAST [--jobs N]\n"
+          "       weir-sim --list FILE\n"
           "       weir-sim --check FILE\n",
           stderr);
     return 2;
@@ -148,13 +170,9 @@ static bool seeds_parse(const char *text, struct options *o)
 
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {{"seed", 1, NULL, 's'},
-                                          {"seeds", 1, NULL, 's'},
-                                          {"jobs", 1, NULL, 'j'},
-                                          {"verbose", 0, NULL, 'v'},
-                                          {"check", 1, NULL, 'c'},
-                                          {"out", 1, NULL, 'o'},
-                                          {0}};
+    static const struct option longs[] = {
+        {"seed", 1, NULL, 's'},  {"seeds", 1, NULL, 's'}, {"jobs", 1, NULL, 'j'}, {"verbose", 0, NULL, 'v'},
+        {"check", 1, NULL, 'c'}, {"out", 1, NULL, 'o'},   {"list", 1, NULL, 'l'}, {0}};
     struct options o = {.n_jobs = 1};
     bool has_seeds = false;
     int k;
@@ -169,9 +187,11 @@ int main(int argc, char **argv)
         case 'v': o.is_verbose = true; break;
         case 'c': o.history_file = optarg; break;
         case 'o': o.out_file = optarg; break;
+        case 'l': o.list_file = optarg; break;
         default: return usage();
         }
     }
+    if (o.list_file != NULL) return list_run(o.list_file, &o);
     if (o.history_file != NULL) return file_check(o.history_file);
     return has_seeds ? jobs_run(&o) : usage();
 }

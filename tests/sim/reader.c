@@ -97,6 +97,7 @@ static int64_t records_take(struct reader *r, const struct kafka_fetch_response_
         check(batch_check_crc(&v, NULL) == ERR_NONE);
         next = batch_last_offset(&v) + 1;
         if (r->level == READ_COMMITTED) aborted_enter(&aborted, p, taken, &v);
+        if (r->level == READ_AUDIT) continue; /* batches_note */
         if (v.attributes & BATCH_ATTR_CONTROL) {
             aborted_leave(&aborted, v.producer_id);
             continue;
