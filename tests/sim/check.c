@@ -73,7 +73,10 @@ static void learn(struct checker *c, const struct event *ev)
 {
     switch (ev->kind) {
     case EVENT_OPTION: c->has_power_cuts = ev->value != 0; break;
-    case EVENT_SEND: learn_send(c, ev); /* fall through */
+    case EVENT_SEND:
+        learn_send(c, ev);
+        c->asked[ev->op] = ev->number;
+        break;
     case EVENT_COMMIT:
     case EVENT_CREATE:
     case EVENT_DELETE: c->asked[ev->op] = ev->number; break;

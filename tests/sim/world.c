@@ -102,7 +102,7 @@ static void broker_die(struct world *w, bool is_power)
         w->broker = NULL; /* agents sleep */
         if (w->door != NULL) door_take_down(w);
         broker_abandon(b);
-        sim_run_ms(w->sim, 1);
+        sim_run_ms(w->sim, 1 + 2 * (uint64_t)w->plan.sync_us_max / 1000); /* a sync that is under way frees itself */
     }
     if (is_power) {
         sim_disk_power_cycle(w->sim);
