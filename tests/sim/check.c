@@ -2,7 +2,8 @@
  *
  * S1  Everybody gets done after the healing; a broker starts whatever a crash left (EVENT_STUCK).
  * S2  The next batch of an idempotent producer is not refused (EVENT_REFUSED).
- * S3  Clients are told documented error codes only, those that the request may bring. */
+ * S3  Clients are told documented error codes only, those that the request may bring.
+ * S4  A failed sync is never tried again by the same process: a success would prove nothing (EVENT_RETRIED). */
 #include "check_int.h"
 
 #include <inttypes.h>
@@ -172,6 +173,7 @@ static void check_single_events(struct checker *c)
         if (ev->kind == EVENT_STUCK && ev->client < 0) wrong(c, ev, "S1", "the broker does not start");
         if (ev->kind == EVENT_STUCK && ev->client >= 0)
             wrong(c, ev, "S1", "client %" PRId64 " does not get done", ev->client);
+        if (ev->kind == EVENT_RETRIED) wrong(c, ev, "S4", "a file was synced again after a sync of it had failed");
         if (ev->kind == EVENT_REFUSED)
             wrong(c, ev, "S2", "the next batch was refused as out of order: what was acknowledged has been forgotten");
         if (ev->kind == EVENT_CODE && !is_documented(ev->api, ev->error))

@@ -39,6 +39,7 @@ static const struct story stories[] = {
     {NULL, SENT_TWO STORED_TWO},
     {"S1", "stuck client=3\n"},
     {"S2", "refused client=3 error=45\n"},
+    {"S4", "retried\n"},
     {"S3", "code client=1 api=0 error=29\n"},
     {"L1", SENT_TWO AUDIT("0", "2") "batch client=9 offset=0 next=2 pid=5 seq=0 value=-1 : 0 1 1 3\n"},
     {"L1", SENT_TWO AUDIT("0", "1") "batch client=9 offset=0 next=1 pid=5 seq=0 value=-1 : 0 1\n"},

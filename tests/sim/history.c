@@ -109,6 +109,7 @@ static const struct kind {
     [EVENT_REFUSED] = {"refused", {F_CLIENT, F_OP, F_ERROR}},
     /* A client did not get done in time after everything was healed; or (client -1) the broker did not start. */
     [EVENT_STUCK] = {"stuck", {F_CLIENT, F_VALUE}},
+    [EVENT_RETRIED] = {"retried", {F_END}}, /* a file was synced again after a sync of it had failed */
 };
 
 void history_init(struct history *h)

@@ -45,6 +45,7 @@ enum event_kind {
     EVENT_TOPICS,
     EVENT_REFUSED,
     EVENT_STUCK,
+    EVENT_RETRIED,
     EVENT_KIND_COUNT,
 };
 enum read_level { READ_UNCOMMITTED, READ_COMMITTED, READ_AUDIT };

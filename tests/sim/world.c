@@ -93,6 +93,7 @@ static void door_take_down(struct world *w)
 /* The process or the machine ends without a word (W1). */
 static void broker_die(struct world *w, bool is_power)
 {
+    if (sim_disk_sync_retries(w->sim) > 0) world_note(w, &(struct event){.kind = EVENT_RETRIED});
     world_note(w, &(struct event){.kind = EVENT_DOWN, .value = is_power});
     for (int i = 0; i < w->n_agents; i++)
         agent_disconnect(w->agents[i]);
@@ -136,7 +137,7 @@ static bool broker_start_once(struct world *w, struct err *e)
 static void faults_off(struct world *w)
 {
     sim_disk_fail_syncs(w->sim, 0);
-    sim_disk_fail_writes(w->sim, 0);
+    sim_disk_fault_at(w->sim, SIM_FAULT_WRITE, 0, false);
     sim_disk_set_capacity(w->sim, 0);
     w->is_disk_tight = false;
 }
@@ -147,7 +148,7 @@ static void broker_start(struct world *w)
     struct err e = {0};
 
     while (!broker_start_once(w, &e)) {
-        bool was_faulty = sim_disk_is_down(w->sim) || w->is_disk_suspect || w->is_disk_tight;
+        bool was_faulty = sim_disk_is_down(w->sim) || w->is_disk_suspect;
         if (!was_faulty) {
             fprintf(stderr, "the broker does not start: %s\n", e.text);
             world_note(w, &(struct event){.kind = EVENT_STUCK, .client = -1});
@@ -217,7 +218,8 @@ static void fault_happen(struct world *w, enum fault f)
         restart_soon(w);
         break;
     case FAULT_WRITE:
-        sim_disk_fail_writes(w->sim, 1 + (unsigned)world_random(w, 3));
+        sim_disk_fault_at(w->sim, world_random(w, 2) ? SIM_FAULT_WRITE : SIM_FAULT_SHORT_WRITE, 1 + world_random(w, 4),
+                          world_chance(w, 300));
         restart_soon(w);
         break;
     case FAULT_FULL: { /* comes, and goes with the next one */
