@@ -140,14 +140,15 @@ enum err_code txn_check_append(struct partition *p, int64_t producer_id, int16_t
 }
 
 /* ---- init ---- */
-/* Kafka's rule for producers that say who they are: the current one, or one whose last init was not heard. */
+/* Kafka's rule for producers that say who they are: the current one, or one whose last init was not heard. An init of
+ * somebody who did not say fences all before it: then there is no such one. */
 static bool is_retry(const struct txn *t, const struct txn_producer *p)
 {
     return p->producer_id == t->last_producer_id && p->epoch == t->last_epoch;
 }
 
-static enum err_code init_next(struct broker *b, struct txn *t, struct append_wait *wait, int32_t timeout_ms,
-                               struct txn_reply *out, struct err *e)
+static enum err_code init_next(struct broker *b, struct txn *t, const struct txn_producer *p, struct append_wait *wait,
+                               int32_t timeout_ms, struct txn_reply *out, struct err *e)
 {
     const struct txn before = *t;
     int64_t producer_id = t->producer_id;
@@ -157,8 +158,8 @@ static enum err_code init_next(struct broker *b, struct txn *t, struct append_wa
     bool is_new = producer_id < 0 || t->epoch >= TXN_EPOCH_MAX - 1;
     if (is_new) rc = broker_producer_id_next(b, &producer_id, e);
     if (rc != ERR_NONE) return rc;
-    t->last_producer_id = before.producer_id;
-    t->last_epoch = before.epoch;
+    t->last_producer_id = p->producer_id < 0 ? -1 : before.producer_id;
+    t->last_epoch = p->producer_id < 0 ? -1 : before.epoch;
     txn_set_producer(t, producer_id, is_new ? 0 : (int16_t)(before.epoch + 1));
     t->timeout_ms = timeout_ms;
     t->state = TXN_EMPTY;
@@ -206,7 +207,7 @@ enum err_code txn_init(struct broker *b, const struct txn_producer *p, int32_t t
         enum err_code rc = txn_prepare(t, false, (int16_t)(t->epoch + 1), e);
         return rc == ERR_NONE ? bad(out, TXN_CONCURRENT, e, "the last transaction is being aborted") : rc;
     }
-    enum err_code rc = init_next(b, t, wait, timeout_ms, out, e);
+    enum err_code rc = init_next(b, t, p, wait, timeout_ms, out, e);
     if (rc != ERR_NONE && is_new) txn_free(t);
     return rc;
 }

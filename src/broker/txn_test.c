@@ -311,6 +311,11 @@ static void test_txn__a_producer_that_says_who_it_is(void **state)
     p.epoch = r.epoch;
     assert_ok(txn_init(w.b, &p, 1000, &wait.wait, &r, NULL));
     assert_int_equal(txn_init(w.b, &before, 1000, &wait.wait, &r, NULL), ERR_FENCED);
+    p.epoch = r.epoch;
+    struct txn_producer successor = {.id = p.id, .producer_id = -1, .epoch = -1};
+    assert_ok(txn_init(w.b, &successor, 1000, &wait.wait, &r, NULL)); /* fences: no answer of p's was lost */
+    assert_int_equal(txn_init(w.b, &p, 1000, &wait.wait, &r, NULL), ERR_FENCED);
+    p.epoch = r.epoch;
     assert_int_equal(txn_init(w.b, &p, 0, &wait.wait, &r, NULL), ERR_INVALID);
     assert_int_equal(r.detail, TXN_BAD_TIMEOUT);
     p.id = BYTES_LIT("");

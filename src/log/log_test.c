@@ -535,6 +535,32 @@ static void test_log__failed_write_stops(void **state)
     world_close(w);
 }
 
+/* The first sync fails, and the power cut takes the segment but not the checkpoint with its mark: what is acknowledged
+ * behind that must not be cut at the open after the next one. */
+static void test_log__mark_of_a_failed_sync_does_not_outlive_the_segment(void **state)
+{
+    struct log_options o = options_small();
+    struct world world, *w = &world;
+
+    world_open(w, 11);
+    struct log *l = open_log(w, &o, 1);
+    ok(append_batch(w, l, 2, 100, 0, 0));
+    sim_disk_fail_syncs(w->sim, 1);
+    assert_int_equal(log_sync(l, &w->e), ERR_IO);
+    log_close(l);
+    ok(w->sys->fs->unlink(w->sys->fs, DIR_LOG "/00000000000000000000.log", &w->e));
+    l = open_log(w, &o, 2);
+    assert_int_equal(log_end_offset(l), 0);
+    ok(append_batch(w, l, 3, 100, 0, 0));
+    ok(log_sync(l, &w->e));
+    sim_process_kill(w->sim); /* no checkpoint of a close */
+    log_close(l);
+    l = open_log(w, &o, 3);
+    assert_int_equal(log_end_offset(l), 3);
+    log_close(l);
+    world_close(w);
+}
+
 /* After a failed sync nothing more is acknowledged, and what was not durable then is not believed at the next open,
  * although the page cache still shows it: the process ends by kill, then by power cut; the acknowledged records are
  * there in both. */
@@ -668,6 +694,7 @@ int main(void)
         cmocka_unit_test(test_log__full_disk_is_no_harm),
         cmocka_unit_test(test_log__half_written_batch_is_undone),
         cmocka_unit_test(test_log__failed_write_stops),
+        cmocka_unit_test(test_log__mark_of_a_failed_sync_does_not_outlive_the_segment),
         cmocka_unit_test(test_log__failed_sync_stops_for_good),
         cmocka_unit_test(test_log__read_by_other_threads),
     };

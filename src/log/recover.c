@@ -371,6 +371,13 @@ static enum err_code take_all_tail(struct recover *rec, struct err *e)
 
 /* ---- the end ---- */
 
+/* R7: the mark must be gone before a new record is acknowledged behind it. */
+static enum err_code take_mark_away(struct recover *rec, struct err *e)
+{
+    if (!rec->has_cp || !(rec->cp.flags & CHECKPOINT_DISTRUST_TAIL)) return ERR_NONE;
+    return log_write_checkpoint(rec->l, atomic_load(&rec->l->start), true, 0, e);
+}
+
 /* Brings the kept tail to disk (R6), the index files too. */
 static enum err_code settle(struct recover *rec, struct err *e)
 {
@@ -414,10 +421,7 @@ static enum err_code settle(struct recover *rec, struct err *e)
     l->checkpoint_stale = !rec->has_cp || l->synced != rec->durable;
     /* A process that was killed may have left names that no directory sync has covered: the first sync does it. */
     l->dir_unsynced = l->parent_unsynced = !sync;
-    /* R7: the mark must be gone before a new record is acknowledged behind it. */
-    if (rec->has_cp && (rec->cp.flags & CHECKPOINT_DISTRUST_TAIL))
-        return log_write_checkpoint(l, atomic_load(&l->start), true, 0, e);
-    return ERR_NONE;
+    return take_mark_away(rec, e);
 }
 
 static enum err_code make_active(struct recover *rec, struct err *e)
@@ -454,7 +458,8 @@ static enum err_code start_empty(struct recover *rec, struct err *e)
     l->checkpoint_stale = true;
     l->parent_unsynced = true;
     l->refuses_appends = l->n_damage > 0;
-    return log_create_active(l, e);
+    enum err_code rc = take_mark_away(rec, e); /* The cut may have taken the segment and left the checkpoint. */
+    return rc == ERR_NONE ? log_create_active(l, e) : rc;
 }
 
 static enum err_code take_segments(struct recover *rec, struct err *e)

@@ -77,7 +77,7 @@ static int64_t sim_wall_ms(struct clock *c)
 {
     struct sim *s = CONTAINER_OF(c, struct sim, clock);
 
-    return s->options.wall_start_ms + (int64_t)((s->now_ns - START_NS) / 1000000u);
+    return s->options.wall_start_ms + s->wall_jumped_ms + (int64_t)((s->now_ns - START_NS) / 1000000u);
 }
 
 static uint64_t sim_rng_next(struct rng *r)
@@ -132,7 +132,8 @@ static void sim_loop_timer_stop(struct loop *l, struct timer *t)
 
 static void job_timer_start(struct sim *s, struct timer *t, const struct list *queue)
 {
-    if (!list_is_empty(queue) && t->slot == 0) timers_start(&s->timers, t, s->now_ns + 1 + sim_random(s, JOB_NS_MAX));
+    if (!list_is_empty(queue) && t->slot == 0)
+        timers_start(&s->timers, t, s->now_ns + 1 + sim_random(s, s->job_ns_max));
 }
 
 static void on_job_run(struct timer *t)
@@ -265,6 +266,24 @@ void sim_run_ms(struct sim *s, uint64_t ms)
     sim_run_until(s, s->now_ns + ms * 1000000u);
 }
 
+void sim_wall_jump(struct sim *s, int64_t ms)
+{
+    s->wall_jumped_ms += ms;
+}
+
+void sim_set_job_ns_max(struct sim *s, uint64_t ns)
+{
+    check(ns > 0);
+    s->job_ns_max = ns;
+}
+
+void sim_net_set_faults(struct sim *s, unsigned split_permille, unsigned reset_permille, unsigned delay_ms_max)
+{
+    s->options.net_split_permille = split_permille;
+    s->options.net_reset_permille = reset_permille;
+    s->options.net_delay_ms_max = delay_ms_max;
+}
+
 static bool sim_loop_run(struct loop *l, int mode)
 {
     struct sim *s = self(l);
@@ -328,6 +347,7 @@ enum err_code sim_create(struct sim **out, const struct sim_options *o, struct e
     s->beside_run.fire = on_beside_run;
     s->job_done.fire = on_job_done;
     s->now_ns = START_NS;
+    s->job_ns_max = JOB_NS_MAX;
     s->clock = (struct clock){sim_mono_ns, sim_wall_ms};
     s->rng = (struct rng){sim_rng_next};
     s->diag = (struct diag){.write = sim_diag_write, .level = o->is_verbose ? DIAG_DEBUG : DIAG_ERROR};

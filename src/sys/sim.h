@@ -24,6 +24,12 @@ const struct sys *sim_sys(struct sim *s); /* clock, rng, fs, loop, net, diag */
  * */
 void sim_run_until(struct sim *s, uint64_t until_ns);
 void sim_run_ms(struct sim *s, uint64_t ms);
+/* Somebody sets the clock of the wall; the monotonic one knows nothing of it. */
+void sim_wall_jump(struct sim *s, int64_t ms);
+/* How long a job (an fdatasync) waits at most before it runs, and again before it is done. */
+void sim_set_job_ns_max(struct sim *s, uint64_t ns);
+/* The net is as from now on. */
+void sim_net_set_faults(struct sim *s, unsigned split_permille, unsigned reset_permille, unsigned delay_ms_max);
 bool sim_step(struct sim *s); /* one thing; false: nothing due and no timer */
 uint64_t sim_random(struct sim *s, uint64_t below);
 /* A hash of everything that happened so far: disk calls, deliveries, timers. Same seed and same calls: same trace. */

@@ -18,6 +18,8 @@ struct sim {
     struct sim_disk *disk;   /* owned */
     struct sim_net *network; /* owned */
     uint64_t now_ns;
+    int64_t wall_jumped_ms;
+    uint64_t job_ns_max;
     uint64_t world_state[4]; /* of the world's own choices; users draw from another stream, so that a new */
     uint64_t user_state[4];  /* question of theirs does not change the weather */
     uint64_t trace;
