@@ -13,7 +13,7 @@
 #define HEALING_MS 60000 /* of virtual time: so long may it take until everybody is done */
 
 /* Topics by the numbers that the history gives them. */
-enum topic_number {
+enum sim_topic {
     TOPIC_DATA,  /* idempotent and plain producers; groups read it; it is trimmed */
     TOPIC_IN,    /* what the pipeline reads */
     TOPIC_OUT,   /* what it writes, in transactions */
