@@ -142,6 +142,7 @@ enum err_code server_create(struct server **out, const struct server_options *o,
     s->sys.rng = os_rng();
     s->sys.fs = os_fs();
     s->sys.diag = os_diag_create(2, o->log_level);
+    os_fs_catch_bus_errors();
     rc = os_loop_create(&s->sys.loop, e);
     if (rc == ERR_NONE) rc = os_net_create(&s->sys.net, s->sys.loop, e);
     if (rc == ERR_NONE) rc = broker_open(&s->broker, &s->sys, &s->options.broker, e);

@@ -39,6 +39,9 @@
 #define LIMIT_PRODUCER_EXPIRY_MS (24ll * 3600 * 1000)
 #define LIMIT_TIMESTAMP_AHEAD_MS (3600ll * 1000) /* message.timestamp.after.max.ms; later: invalid timestamp */
 
+/* ---- threads ---- */
+#define LIMIT_JOBS_BESIDE 16 /* blocking jobs of one loop at a time, a thread each while they run; more: they queue */
+
 /* ---- groups ---- */
 #define LIMIT_SESSION_TIMEOUT_MIN_MS 6000
 #define LIMIT_SESSION_TIMEOUT_MAX_MS 1800000

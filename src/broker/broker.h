@@ -33,11 +33,13 @@ struct broker_options {
     uint32_t batch_bytes_max;              /* 0: LIMIT_BATCH_BYTES_DEFAULT */
     int64_t group_initial_delay_ms;        /* first rebalance of an empty group; < 0: 0; 0: default 500 */
     int64_t offsets_retention_ms;          /* 0: 7 days */
-    bool login_required;      /* rules hold even while there is no user (auth.h A1) */
-    bool allow_without_rules; /* Kafka's allow.everyone.if.no.acl.found */
-    const char *super_users;  /* principals, separated by ';': "User:admin;User:CN=ops". NULL: none */
+    bool login_required;                   /* rules hold even while there is no user (auth.h A1) */
+    bool allow_without_rules;              /* Kafka's allow.everyone.if.no.acl.found */
+    bool repair; /* damaged internal topics are read as far as they can be and written anew (`weir repair`) */
+    const char *super_users; /* principals, separated by ';': "User:admin;User:CN=ops". NULL: none */
 };
-/* Takes the directory's lock, recovers everything. ERR_BUSY: another process has it. ERR_UNSUPPORTED: newer format,
+/* Takes the directory's lock, recovers everything. ERR_CORRUPT: _weir_meta or __transaction_state is damaged, and only
+ * `repair` goes on then; nothing was changed. ERR_BUSY: another process has it. ERR_UNSUPPORTED: newer format,
  * untouched. Partitions with rot open read-only and are reported to the diag. `sys` is borrowed. */
 MUST_USE enum err_code broker_open(struct broker **out, const struct sys *sys, const struct broker_options *o,
                                    struct err *e);

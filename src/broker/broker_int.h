@@ -48,7 +48,7 @@ struct partition {
     struct list moved_link;      /* in broker.moved: durable moved inside a call; holds a topic reference */
     struct list woken_link;      /* in broker.woken: its readers are to be looked at; holds a topic reference */
     bool wakes_all;              /* ... and all of them to be woken: start moved or topic gone */
-    bool is_syncing;             /* in the job under way */
+    struct sync_slot *sync_slot; /* of the sync under way; NULL: none */
     bool is_stopped;             /* takes no more appends */
 };
 
@@ -86,8 +86,9 @@ struct definition {
     struct bytes name, text; /* owned */
 };
 
-/* The one sync job of a broker. An object of its own because the loop may still hold it when the broker is gone. */
+/* The sync jobs of a broker. An object of its own because the loop may still hold them when the broker is gone. */
 struct syncer;
+struct sync_slot;
 
 struct broker {
     const struct sys *sys; /* borrowed */
@@ -147,6 +148,16 @@ void journal_put(struct journal_writer *w, struct bytes key, struct bytes value)
 MUST_USE enum err_code journal_finish(struct journal_writer *w);
 uint64_t journal_compact_at(uint64_t live_bytes);
 
+/* ---- rescue.c: journals with damage in them ---- */
+/* As journal_read from the start, checking every batch. Damage: ERR_CORRUPT, or with `goes_around` left out and named. */
+MUST_USE enum err_code rescue_read(struct partition *p, bool goes_around, journal_fn fn, void *arg, bool *is_damaged,
+                                   struct err *e);
+typedef void (*rescue_write_fn)(void *arg, struct journal_writer *w); /* puts every live record */
+/* Replaces the partition's log by a new one with these records; the old one goes to quarantine/. */
+MUST_USE enum err_code rescue_renew(struct partition *p, rescue_write_fn fn, void *arg, struct err *e);
+/* Before the log of an internal topic is opened: ends what a crash interrupted. */
+MUST_USE enum err_code rescue_settle(struct partition *p, struct err *e);
+
 /* ---- meta.c: topics, definitions and producer ids as records of _weir_meta ---- */
 MUST_USE enum err_code meta_open(struct broker *b, struct err *e);
 /* The topic as it is to be: with this many partitions and this configuration. */
@@ -176,6 +187,11 @@ MUST_USE enum err_code topics_open(struct broker *b,
                                    struct err *e); /* opens what meta_open found; looks after leftovers */
 void topic_ref(struct topic *t);
 void topic_unref(struct topic *t); /* the last one of a deleted topic removes its files */
+/* For rescue.c: the log of a partition alone. */
+MUST_USE enum err_code partition_open_log(struct partition *p, struct err *e);
+void partition_close_log(struct partition *p);
+/* Topics whose directories are there although no record names them, with the default configuration. */
+void topics_adopt(struct broker *b);
 void topic_uuid_hex(char out[33], const uint8_t uuid[16]);
 bool topic_uuid_parse(uint8_t out[16], const char *hex32);
 
@@ -186,9 +202,10 @@ MUST_USE enum err_code partition_append_own(struct partition *p, uint8_t *batch,
 
 /* ---- sync.c ---- */
 struct syncer *syncer_create(struct broker *b);
-void syncer_destroy(struct syncer *s);   /* nothing of it runs any more, or the loop frees it later */
-void syncer_settle(struct syncer *s);    /* ends the job under way now; its waits are answered on the next turn */
-void broker_post_turn(struct broker *b); /* the turn task will look at what is marked */
+void syncer_destroy(struct syncer *s); /* nothing of it runs any more, or the loop frees it later */
+void syncer_settle(struct syncer *s);  /* ends the jobs under way now; their waits are answered on the next turn */
+void partition_settle_sync(struct partition *p); /* the same for one partition; harmless when none is under way */
+void broker_post_turn(struct broker *b);         /* the turn task will look at what is marked */
 /* Blocks for the disk. Waits are answered on the next turn. */
 MUST_USE enum err_code partition_sync_now(struct partition *p, struct err *e);
 void partition_mark_dirty(struct partition *p);

@@ -9,7 +9,8 @@
  * I3  Every version keeps magic, version and checksum at these places, so an older program can tell "newer" from
  *     "damaged".
  * I4  When both slots are lost although there are topics, the epoch goes on from the minutes since 1970: larger than
- *     any count of opens, so that I2 still holds. The file is no reason not to start. */
+ *     any count of opens, so that I2 still holds. The file is no reason not to start.
+ * I5  An open on a full disk only overwrites. */
 #include "broker/broker_int.h"
 
 #include <stdio.h>
@@ -117,6 +118,11 @@ enum err_code identity_open(struct broker *b, struct err *e)
                         path);
         }
     }
+    /* Full length at once: later opens then take no new space (I5). */
+    uint64_t size = 0;
+    rc = fs->size(fs, f, &size, e);
+    if (rc == ERR_NONE && size < SLOT_STRIDE + SLOT_LEN) (void)fs->truncate(fs, f, SLOT_STRIDE + SLOT_LEN, NULL);
+    if (rc != ERR_NONE) goto done;
     id.epoch++;
     id.generation++;
     id.slot = id.slot == 0 ? 1 : 0;

@@ -156,15 +156,38 @@ static uint64_t live_bytes(const struct broker *b)
     return n + map_count(&b->topics) * (uint64_t)(TOPIC_VALUE_LEN + 64);
 }
 
+static void write_live(void *arg, struct journal_writer *w);
+
+/* Something is missing: what the directories tell, and producer ids that nobody can have. */
+static enum err_code repair(struct broker *b, struct topic *t, struct err *e)
+{
+    struct partition *p = topic_partition(t, 0);
+
+    topics_adopt(b);
+    if (b->producer_id_end < broker_now_ms(b)) b->producer_id_end = broker_now_ms(b);
+    /* Tombstones may be missing, too: what no record names and cannot be adopted goes to quarantine (topics_open). */
+    enum err_code rc = identity_sync_names(b, e);
+    return rc == ERR_NONE ? rescue_renew(p, write_live, b, e) : rc;
+}
+
 enum err_code meta_open(struct broker *b, struct err *e)
 {
+    bool is_damaged = false;
     struct topic_config c = {.retention_ms = -1, .retention_bytes = -1};
 
     struct topic *t = topic_make(b, bytes_str(META_TOPIC), meta_uuid, 1, &c, 0);
     topic_enter(t);
     enum err_code rc = topic_open_logs(t, e);
-    if (rc == ERR_NONE) rc = journal_read(topic_partition(t, 0)->log, 0, apply, b, e);
-    if (rc != ERR_NONE) return err_wrap(e, rc, "reading the broker's own topic %s", META_TOPIC);
+    if (rc == ERR_NONE) rc = rescue_read(topic_partition(t, 0), b->options.repair, apply, b, &is_damaged, e);
+    if (rc == ERR_NONE && is_damaged) rc = repair(b, t, e);
+    if (rc != ERR_NONE) {
+        rc = err_wrap(e, rc, "reading the broker's own topic %s", META_TOPIC);
+        if (is_damaged)
+            err_hint(
+                e, "topics, definitions, users or rules may be lost; nothing was changed: see weir verify, then go on "
+                   "with what can be read by weir repair");
+        return rc;
+    }
     b->meta = t;
     b->has_names = log_end_offset(topic_partition(t, 0)->log) > 0; /* put() syncs them first */
     b->producer_id_next = b->producer_id_end; /* What is left of the last block is given up (M2). */
@@ -182,42 +205,49 @@ void meta_deinit(struct broker *b)
 }
 
 /* ---- writing ---- */
-static enum err_code compact(struct broker *b, struct err *e)
+static void write_live(void *arg, struct journal_writer *w)
 {
-    struct log *l = topic_partition(b->meta, 0)->log;
-    struct journal_writer w;
+    struct broker *b = arg;
     struct buf buf;
     uint8_t key[17], value[8];
     uint32_t pos = 0;
 
-    enum err_code rc = log_roll(l, e);
-    if (rc != ERR_NONE) return rc;
     buf_init(&buf, 0);
-    journal_begin(&w, l, broker_now_ms(b), e);
     be64_put(value, (uint64_t)b->producer_id_end);
-    journal_put(&w, BYTES_LIT("p"), bytes_of(value, sizeof(value)));
+    journal_put(w, BYTES_LIT("p"), bytes_of(value, sizeof(value)));
     for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;) {
         const struct topic *t = m->value;
-        if (t == b->meta) continue;
+        if (memcmp(t->uuid, meta_uuid, sizeof(meta_uuid)) == 0) continue;
         topic_key(key, t->uuid);
         buf_clear(&buf);
         topic_encode(&buf, t, t->n_partitions, &t->given);
-        journal_put(&w, bytes_of(key, sizeof(key)), buf_bytes(&buf));
+        journal_put(w, bytes_of(key, sizeof(key)), buf_bytes(&buf));
     }
     /* Directories that still wait for their last reader: their tombstones must outlive the trim (M3). */
     for (struct list *n = b->dying.next; n != &b->dying; n = n->next) {
         topic_key(key, CONTAINER_OF(n, struct topic, link)->uuid);
-        journal_put(&w, bytes_of(key, sizeof(key)), BYTES_NULL);
+        journal_put(w, bytes_of(key, sizeof(key)), BYTES_NULL);
     }
     pos = 0;
     for (struct map_entry *m; (m = map_next(&b->definitions, &pos)) != NULL;) {
         const struct definition *d = m->value;
         buf_clear(&buf);
         definition_key(&buf, d->kind, d->name);
-        journal_put(&w, buf_bytes(&buf), d->text);
+        journal_put(w, buf_bytes(&buf), d->text);
     }
-    rc = journal_finish(&w);
     buf_deinit(&buf);
+}
+
+static enum err_code compact(struct broker *b, struct err *e)
+{
+    struct log *l = topic_partition(b->meta, 0)->log;
+    struct journal_writer w;
+
+    enum err_code rc = log_roll(l, e);
+    if (rc != ERR_NONE) return rc;
+    journal_begin(&w, l, broker_now_ms(b), e);
+    write_live(b, &w);
+    rc = journal_finish(&w);
     if (rc == ERR_NONE) rc = log_sync(l, e);
     if (rc == ERR_NONE) rc = log_trim(l, w.first, e);
     return rc;

@@ -199,7 +199,7 @@ enum err_code partition_trim(struct partition *p, int64_t before, struct err *e)
                        t->name, (int)p->index, (long long)durable);
     if (before <= start) return ERR_NONE;
     /* A sync under way refers to segments that may go. */
-    if (p->is_syncing) syncer_settle(t->broker->syncer);
+    partition_settle_sync(p);
     /* Everything goes: a new segment, so that the old one's space is free at once. Without room for one the start moves
      * all the same, and retention or the next trim removes the file. */
     enum err_code rc = before == log_end_offset(p->log) ? log_roll(p->log, &why) : ERR_NONE;

@@ -148,7 +148,7 @@ static void leave_tables(struct topic *t)
     (void)map_remove(&t->broker->topic_ids, bytes_of(t->uuid, 16));
 }
 
-static void close_log(struct partition *p)
+void partition_close_log(struct partition *p)
 {
     list_remove(&p->dirty_link);
     list_remove(&p->woken_link);
@@ -161,7 +161,7 @@ static void close_log(struct partition *p)
 static void close_logs(struct topic *t)
 {
     for (int32_t i = 0; i < t->n_partitions; i++)
-        close_log(slot(t, i));
+        partition_close_log(slot(t, i));
 }
 
 static void topic_free(struct topic *t)
@@ -278,14 +278,15 @@ static struct log_options log_options_of(const struct topic *t)
     };
 }
 
-static enum err_code open_partition(struct partition *p, struct err *e)
+enum err_code partition_open_log(struct partition *p, struct err *e)
 {
     struct topic *t = p->topic;
     struct broker *b = t->broker;
     struct log_recovery r = {.corrupt_from = -1, .corrupt_to = -1};
 
     p->log_options = log_options_of(t);
-    enum err_code rc = log_open(&p->log, b->sys, p->dir, &p->log_options, b->epoch, &r, e);
+    enum err_code rc = t->is_internal ? rescue_settle(p, e) : ERR_NONE;
+    if (rc == ERR_NONE) rc = log_open(&p->log, b->sys, p->dir, &p->log_options, b->epoch, &r, e);
     if (rc != ERR_NONE) return err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
     report_recovery(p, &r);
     if (r.corrupt_from >= 0) { /* read-only */
@@ -303,7 +304,7 @@ enum err_code topic_open_logs(struct topic *t, struct err *e)
 
     enum err_code rc = fs->mkdir(fs, t->dir, e);
     for (int32_t i = 0; rc == ERR_NONE && i < t->n_partitions; i++)
-        rc = open_partition(slot(t, i), e);
+        rc = partition_open_log(slot(t, i), e);
     /* Names further down are synced by the log, with the first data that needs them; meta's by identity_sync_names. */
     if (rc == ERR_NONE && is_new && !bytes_equal_str(bytes_str(t->name), META_TOPIC)) {
         char topics[LIMIT_PATH_LEN_MAX];
@@ -360,6 +361,40 @@ static enum err_code handle_leftover(struct broker *b, const char *name, struct 
     diag_printf(b->sys->diag, DIAG_WARN, "broker", "topics/%s belongs to no topic: moved to quarantine/%d-%s", name,
                 (int)b->epoch, name);
     return fs->rename(fs, from, to, e);
+}
+
+static bool adopt_one(void *arg, const char *dir, bool is_dir, uint64_t size)
+{
+    static const struct topic_config internal = {.retention_ms = -1, .retention_bytes = -1, .compact = true}, usual;
+    struct broker *b = arg;
+    char path[LIMIT_PATH_LEN_MAX];
+    uint8_t uuid[16];
+    size_t len = strlen(dir);
+    int32_t n = 0;
+
+    if (!is_dir || len <= 33 || dir[len - 33] != '-' || !topic_uuid_parse(uuid, dir + len - 32)) return true;
+    struct bytes id = bytes_of(uuid, 16), name = bytes_of(dir, len - 33);
+    if (map_get(&b->topic_ids, id) || map_get(&b->dead_ids, id) || map_get(&b->topics, name)) return true;
+    (void)snprintf(path, sizeof(path), "%s/topics/%s", b->data_dir, dir);
+    enum err_code rc = b->sys->fs->list(b->sys->fs, path, count_partitions, &n, NULL);
+    /* A name that filled its place may have been longer: then it is a leftover, and moved to quarantine. */
+    if (rc != ERR_NONE || n < 1 || n > LIMIT_PARTITIONS_PER_TOPIC_MAX || name.len >= TOPIC_DIR_NAME_LEN_MAX ||
+        !text_is_topic_name(name))
+        return true;
+    topic_enter(topic_make(b, name, uuid, n, topic_name_is_internal(name) ? &internal : &usual, b->topic_seq));
+    diag_printf(b->sys->diag, DIAG_WARN, "broker",
+                "topic %.*s: its record is lost, its %d partition(s) are there; it "
+                "has the default configuration now",
+                BYTES_ARG(name), (int)n);
+    return true;
+}
+
+void topics_adopt(struct broker *b)
+{
+    char path[LIMIT_PATH_LEN_MAX];
+
+    (void)snprintf(path, sizeof(path), "%s/topics", b->data_dir);
+    (void)b->sys->fs->list(b->sys->fs, path, adopt_one, b, NULL);
 }
 
 enum err_code topics_open(struct broker *b, struct err *e)
@@ -537,7 +572,7 @@ enum err_code topic_add_partitions(struct broker *b, struct topic *t, int32_t n,
     make_room(t, n);
     /* As at creation: first the directories, then the record, then the number that everybody sees (M1, M3). */
     for (; rc == ERR_NONE && opened < n; opened++)
-        rc = open_partition(slot(t, opened), e);
+        rc = partition_open_log(slot(t, opened), e);
     if (rc == ERR_NONE) rc = meta_put_topic(b, t, n, &t->given, e);
     if (rc != ERR_NONE) {
         bool is_known = topic_partition(b->meta, 0)->is_stopped; /* the record may be durable all the same */
@@ -545,7 +580,7 @@ enum err_code topic_add_partitions(struct broker *b, struct topic *t, int32_t n,
             struct partition *p = slot(t, i);
             if (p->is_stopped) b->stats.partitions_stopped--;
             p->is_stopped = false;
-            close_log(p);
+            partition_close_log(p);
             (void)snprintf(path, sizeof(path), "%s", p->dir);
             if (!is_known && b->sys->fs->exists(b->sys->fs, path)) (void)!log_destroy(b->sys, path, NULL);
         }

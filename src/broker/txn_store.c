@@ -54,6 +54,13 @@ static bool is_expired(const struct txn *t)
 }
 
 /* ---- snapshot ---- */
+static uint64_t write_live(struct txns *ts, struct journal_writer *w);
+
+static void write_all(void *arg, struct journal_writer *w)
+{
+    (void)write_live(arg, w);
+}
+
 static uint64_t write_live(struct txns *ts, struct journal_writer *w)
 {
     struct buf key, value;
@@ -217,11 +224,20 @@ enum err_code txn_load(struct txns *ts, struct err *e)
 {
     struct topic *topic = topic_find(ts->broker, bytes_str(TXN_TOPIC));
     uint32_t pos = 0;
+    bool is_damaged = false;
 
     if (topic == NULL) return ERR_NONE;
     ts->log = topic_partition(topic, 0);
-    enum err_code rc = journal_read(ts->log->log, 0, load_record, ts, e);
-    if (rc != ERR_NONE) return err_wrap(e, rc, "reading the broker's own topic %s", TXN_TOPIC);
+    enum err_code rc = rescue_read(ts->log, ts->broker->options.repair, load_record, ts, &is_damaged, e);
+    if (rc == ERR_NONE && is_damaged) rc = rescue_renew(ts->log, write_all, ts, e);
+    if (rc != ERR_NONE) {
+        rc = err_wrap(e, rc, "reading the broker's own topic %s", TXN_TOPIC);
+        if (is_damaged)
+            err_hint(e,
+                     "a promised commit may be lost; nothing was changed: see weir verify, then go on by weir repair, "
+                     "which aborts what has no decision");
+        return rc;
+    }
     for (struct map_entry *m; (m = map_next(&ts->by_id, &pos)) != NULL;)
         if (is_expired(m->value)) txn_free(m->value);
     ts->compact_at = journal_compact_at((uint64_t)map_count(&ts->by_id) * 100);

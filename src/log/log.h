@@ -106,12 +106,17 @@ MUST_USE enum err_code log_roll(struct log *l, struct err *e);
 MUST_USE enum err_code log_destroy(const struct sys *sys, const char *dir, struct err *e);
 
 /* Reads everything and reports each damage; changes nothing. For `weir verify`; the log must not be open. */
+enum log_damage_kind {
+    LOG_DAMAGE_DATA, /* acknowledged records are lost or not as they were written */
+    LOG_DAMAGE_TAIL, /* a torn tail: harmless, never acknowledged, cut at the next open */
+    LOG_DAMAGE_SIDE, /* a file that is only a cache: harmless, made again at the next open */
+};
 struct log_damage {
+    enum log_damage_kind kind;
     const char *file;               /* base name */
     int64_t offset_from, offset_to; /* -1: not known */
     uint64_t position;              /* byte in file */
     const char *what;               /* one sentence */
-    bool is_torn_tail;              /* harmless: never acknowledged */
 };
 typedef void (*log_damage_fn)(void *arg, const struct log_damage *d);
 MUST_USE enum err_code log_verify(const struct sys *sys, const char *dir, log_damage_fn fn, void *arg,

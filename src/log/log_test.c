@@ -96,6 +96,42 @@ static void test_log__roundtrip_on_a_real_disk(void **state)
     world_close(w);
 }
 
+/* A disk that cannot read a page of a segment: its readers get an error, readers of the rest get the rest, and the
+ * process lives. Method: the file is cut behind the log's back, which the kernel answers as it does a bad sector. */
+static void test_log__unreadable_pages_are_an_error(void **state)
+{
+    struct world world, *w = &world;
+    struct log_options o = options_small();
+    char root[] = P_tmpdir "/weir-log-XXXXXX", dir[64], file[128];
+    struct log_slice s;
+    struct sys real;
+    struct log *l;
+
+    world_open(w, 1);
+    os_fs_catch_bus_errors();
+    real = *w->sys;
+    real.fs = os_fs();
+    w->sys = &real;
+    w->fs = real.fs;
+    assert_non_null(mkdtemp(root));
+    (void)snprintf(dir, sizeof(dir), "%s/p0", root);
+    o.segment_bytes = 1u << 20;
+    ok(log_open(&l, w->sys, dir, &o, 1, NULL, &w->e));
+    for (int i = 0; i < 100; i++)
+        ok(append_batch(w, l, 1, 1000, 0, 0));
+    ok(log_sync(l, &w->e));
+    (void)snprintf(file, sizeof(file), "%s/00000000000000000000.log", dir);
+    file_cut(w, file, 16 * 4096); /* about record 60 */
+    check_content(w, l, 0, 50, 2000, 0);
+    assert_int_equal(log_read(l, 80, 100, 1 << 20, &s, &w->e), ERR_IO);
+    check_content(w, l, 0, 50, 2000, 0);
+    log_close(l);
+    ok(log_destroy(w->sys, dir, &w->e));
+    assert_int_equal(rmdir(root), 0);
+    w->sys = sim_sys(w->sim);
+    world_close(w);
+}
+
 /* Segments end where the next batch would pass segment_bytes, or when the first batch is old; a batch larger than a
  * segment gets one of its own. */
 static void test_log__rolls(void **state)
@@ -620,6 +656,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_log__roundtrip),
         cmocka_unit_test(test_log__roundtrip_on_a_real_disk),
+        cmocka_unit_test(test_log__unreadable_pages_are_an_error),
         cmocka_unit_test(test_log__rolls),
         cmocka_unit_test(test_log__retention),
         cmocka_unit_test(test_log__trim),

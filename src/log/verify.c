@@ -45,14 +45,10 @@ struct walk {
 };
 
 static void report(struct verify *vf, const char *file, int64_t from, int64_t to, uint64_t position, const char *what,
-                   bool is_harmless)
+                   enum log_damage_kind kind)
 {
-    struct log_damage d = {.file = file,
-                           .offset_from = from,
-                           .offset_to = to,
-                           .position = position,
-                           .what = what,
-                           .is_torn_tail = is_harmless};
+    struct log_damage d = {
+        .kind = kind, .file = file, .offset_from = from, .offset_to = to, .position = position, .what = what};
     vf->fn(vf->arg, &d);
 }
 
@@ -104,20 +100,20 @@ static enum err_code verify_checkpoint(struct verify *vf, struct err *e)
     if (rc != ERR_NONE || in.ptr == NULL) return rc;
     if (in.len != 0 && in.len != CHECKPOINT_FILE_LEN)
         report(vf, CHECKPOINT_NAME, -1, -1, in.len, "The checkpoint has a wrong length; it is written again.",
-               in.len < CHECKPOINT_FILE_LEN);
+               LOG_DAMAGE_SIDE);
     for (size_t at = 0; at + CHECKPOINT_SLOT_LEN <= in.len && at < CHECKPOINT_FILE_LEN; at += CHECKPOINT_SLOT_STRIDE) {
         struct checkpoint c;
         size_t rest = in.len - at < CHECKPOINT_SLOT_STRIDE ? in.len - at : CHECKPOINT_SLOT_STRIDE;
         if (!all_zero(in.ptr + at + CHECKPOINT_SLOT_LEN, rest - CHECKPOINT_SLOT_LEN))
             report(vf, CHECKPOINT_NAME, -1, -1, at + CHECKPOINT_SLOT_LEN,
-                   "Bytes between the checkpoint's slots are not zero.", false);
+                   "Bytes between the checkpoint's slots are not zero; nobody reads them.", LOG_DAMAGE_SIDE);
         if (all_zero(in.ptr + at, CHECKPOINT_SLOT_LEN)) continue;
         enum err_code slot_rc = checkpoint_decode(in.ptr + at, &c);
         if (slot_rc == ERR_UNSUPPORTED)
             rc = err_set(e, slot_rc, "%s/" CHECKPOINT_NAME " is of a newer version", vf->dir);
         if (slot_rc == ERR_CORRUPT)
             report(vf, CHECKPOINT_NAME, -1, -1, at, "A slot of the checkpoint is damaged; the other one counts.",
-                   false);
+                   LOG_DAMAGE_SIDE);
         if (slot_rc != ERR_NONE || (vf->has_cp && c.generation < vf->cp.generation)) continue;
         vf->cp = c;
         vf->has_cp = true;
@@ -137,7 +133,8 @@ static enum err_code verify_snapshot(struct verify *vf, struct err *e)
     enum err_code rc = producers_load(p, vf->fs, vf->dir, &offset, e);
     producers_destroy(p);
     if (rc != ERR_NOT_FOUND) return rc;
-    report(vf, "producers.snap", -1, -1, 0, "The snapshot of producers is damaged; it is rebuilt from the log.", false);
+    report(vf, "producers.snap", -1, -1, 0, "The snapshot of producers is damaged; it is rebuilt from the log.",
+           LOG_DAMAGE_SIDE);
     return ERR_NONE;
 }
 
@@ -153,15 +150,15 @@ static enum err_code load_index(struct walk *w, struct err *e)
     rc = index_decode_header(w->index, w->base);
     if (rc == ERR_UNSUPPORTED) return err_set(e, rc, "%s/%s is of a newer version", vf->dir, w->index_name);
     if (rc != ERR_NONE) {
-        bool is_lost = w->index.len < INDEX_HEADER_LEN || all_zero(w->index.ptr, INDEX_HEADER_LEN);
-        report(vf, w->index_name, -1, -1, 0, "The index has no intact header; it is rebuilt from the log.", is_lost);
+        report(vf, w->index_name, -1, -1, 0, "The index has no intact header; it is rebuilt from the log.",
+               LOG_DAMAGE_SIDE);
         return ERR_NONE;
     }
     size_t len = w->index.len - INDEX_HEADER_LEN;
     w->n_entries = (uint32_t)(len / INDEX_ENTRY_LEN);
     if (len % INDEX_ENTRY_LEN != 0)
         report(vf, w->index_name, -1, -1, w->index.len, "The index ends inside an entry; it is rebuilt from the log.",
-               true);
+               LOG_DAMAGE_SIDE);
     for (uint32_t i = 0; i < w->n_entries; i++) {
         size_t position = INDEX_HEADER_LEN + (size_t)i * INDEX_ENTRY_LEN;
         const uint8_t *at = w->index.ptr + position;
@@ -170,7 +167,7 @@ static enum err_code load_index(struct walk *w, struct err *e)
             continue;
         }
         report(vf, w->index_name, -1, -1, position, "An index entry is damaged; it is rebuilt from the log.",
-               all_zero(at, INDEX_ENTRY_LEN));
+               LOG_DAMAGE_SIDE);
         w->n_entries = i; /* What follows is not used, as in recovery. */
     }
     return ERR_NONE;
@@ -197,7 +194,7 @@ static void compare_interval(struct walk *w)
         what = "The epoch of a batch in this range is not as it was written.";
     if (what != NULL)
         report(w->vf, w->name, w->interval_from, w->base + entry.next_rel - 1, w->at ? w->scan.position : 0, what,
-               false);
+               LOG_DAMAGE_DATA);
     w->at++;
     w->sum = (struct index_entry){0};
     w->is_sum_whole = true;
@@ -228,7 +225,7 @@ static bool go_on_behind(struct walk *w, const struct batch_view *v)
         int64_t behind = scan_peek_offset(s, s->position + v->bytes.len);
         bool is_at_end = s->position + v->bytes.len == s->size;
         if (is_at_end || behind == batch_last_offset(v) + 1) {
-            report(vf, w->name, v->base_offset, batch_last_offset(v), s->position, s->what, false);
+            report(vf, w->name, v->base_offset, batch_last_offset(v), s->position, s->what, LOG_DAMAGE_DATA);
             scan_skip(s, v);
             count_batch(w, v);
             return true;
@@ -237,7 +234,7 @@ static bool go_on_behind(struct walk *w, const struct batch_view *v)
     while (!is_torn && entry_at(w, w->at, &entry)) {
         w->at++;
         if (entry.position_end <= s->position || entry.position_end > s->size) continue;
-        report(vf, w->name, from, w->base + entry.next_rel - 1, s->position, s->what, false);
+        report(vf, w->name, from, w->base + entry.next_rel - 1, s->position, s->what, LOG_DAMAGE_DATA);
         s->position = entry.position_end;
         s->next_offset = w->base + entry.next_rel;
         s->epoch = entry.epoch;
@@ -246,7 +243,8 @@ static bool go_on_behind(struct walk *w, const struct batch_view *v)
         w->interval_from = s->next_offset;
         return true;
     }
-    report(vf, w->name, from, is_last ? -1 : w->next_base - 1, s->position, s->what, is_torn);
+    report(vf, w->name, from, is_last ? -1 : w->next_base - 1, s->position, s->what,
+           is_torn ? LOG_DAMAGE_TAIL : LOG_DAMAGE_DATA);
     vf->is_behind_hole |= is_torn;
     s->next_offset = is_last || is_torn ? from : w->next_base;
     return false;
@@ -281,13 +279,13 @@ static enum err_code verify_one(struct verify *vf, size_t i, int64_t *expect, in
     (void)snprintf(w.name, sizeof(w.name), "%020lld.log", (long long)seg->base);
     (void)snprintf(w.index_name, sizeof(w.index_name), "%020lld.idx", (long long)seg->base);
     if (vf->is_behind_hole) {
-        report(vf, w.name, seg->base, -1, 0, "The segment lies behind a torn tail.", true);
+        report(vf, w.name, seg->base, -1, 0, "The segment lies behind a torn tail.", LOG_DAMAGE_TAIL);
         return ERR_NONE;
     }
     if (seg->base != *expect) {
         vf->is_behind_hole = vf->has_cp && *expect >= vf->cp.durable;
         report(vf, w.name, *expect, seg->base - 1, 0, "The segment does not follow the one before.",
-               vf->is_behind_hole);
+               vf->is_behind_hole ? LOG_DAMAGE_TAIL : LOG_DAMAGE_DATA);
     }
     segment_path(path, vf->dir, seg->base, ".log");
     enum err_code rc = load_index(&w, e);
@@ -298,7 +296,7 @@ static enum err_code verify_one(struct verify *vf, size_t i, int64_t *expect, in
     }
     if (rc == ERR_NONE && entry_at(&w, w.at, &entry) && entry.position_end > seg->size)
         report(vf, w.index_name, -1, -1, INDEX_HEADER_LEN + (uint64_t)w.at * INDEX_ENTRY_LEN,
-               "The index knows more than the log has; it is rebuilt.", true);
+               "The index knows more than the log has; it is rebuilt.", LOG_DAMAGE_SIDE);
     *expect = w.scan.next_offset;
     *epoch = w.scan.epoch;
     scan_deinit(&w.scan);
@@ -339,7 +337,7 @@ static enum err_code verify_segments(struct verify *vf, struct err *e)
     int64_t expect = first < vf->n_segments ? vf->segments[first].base : vf->has_cp ? vf->cp.start : 0;
     if (vf->has_cp && expect > vf->cp.start) {
         report(vf, CHECKPOINT_NAME, vf->cp.start, expect - 1, 0, "Segments at the start of the log are missing.",
-               false);
+               LOG_DAMAGE_DATA);
     }
     for (size_t i = first; i < vf->n_segments; i++) {
         enum err_code rc = verify_one(vf, i, &expect, &epoch, e);
@@ -347,7 +345,7 @@ static enum err_code verify_segments(struct verify *vf, struct err *e)
     }
     if (vf->has_cp && expect < vf->cp.durable)
         report(vf, CHECKPOINT_NAME, expect, vf->cp.durable - 1, 0,
-               "Acknowledged records at the end of the log are missing.", false);
+               "Acknowledged records at the end of the log are missing.", LOG_DAMAGE_DATA);
     return ERR_NONE;
 }
 

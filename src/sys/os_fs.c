@@ -25,12 +25,15 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "sys/os_map.h"
+
 #define IOV_WINDOW 64 /* pieces that are copied at a time to carry on after a short write */
 
 struct file {
     int fd;
     void *map; /* NULL: none */
     size_t map_len;
+    struct os_map *entry; /* of the mapping */
 };
 
 static int open_retry(const char *path, int flags)
@@ -67,6 +70,7 @@ static enum err_code os_fs_open(struct fs *fs, const char *path, enum fs_open mo
 static void os_fs_close(struct fs *fs, struct file *f)
 {
     if (f == NULL) return;
+    os_map_leave(f->entry);
     if (f->map != NULL) check(munmap(f->map, f->map_len) == 0);
     (void)close(f->fd); /* Linux frees the descriptor even at EINTR; write errors are the sync's to report. */
     free(f);
@@ -162,18 +166,27 @@ static enum err_code os_fs_map(struct fs *fs, struct file *f, size_t len, const 
     if (p == MAP_FAILED) return err_set_os(e, errno, "mapping %zu bytes", len);
     f->map = p;
     f->map_len = len;
+    f->entry = os_map_enter(p, len);
     *out = p;
     return ERR_NONE;
 }
 
-static void os_fs_populate(struct fs *fs, struct file *f, uint64_t from, size_t len)
+static enum err_code os_fs_populate(struct fs *fs, struct file *f, uint64_t from, size_t len, struct err *e)
 {
     static const int populate_read = 22; /* MADV_POPULATE_READ of Linux 5.14, not in Debian 12's headers */
     uint64_t start = from & ~(uint64_t)4095;
 
-    if (f->map == NULL || from + len > f->map_len) return;
-    /* An older kernel refuses it, and the pages come by faults as before. */
-    (void)madvise((uint8_t *)f->map + start, (size_t)(from + len - start), populate_read);
+    if (f->map == NULL || from + len > f->map_len) return ERR_NONE;
+    /* An older kernel refuses it, and the pages come by faults as before. EFAULT: touching would be a SIGBUS. */
+    if (madvise((uint8_t *)f->map + start, (size_t)(from + len - start), populate_read) == 0 ||
+        (errno != EFAULT && errno != EHWPOISON))
+        return ERR_NONE;
+    return err_set_os(e, EIO, "reading %zu bytes at %llu", len, (unsigned long long)from);
+}
+
+static bool os_fs_map_failed(struct fs *fs, struct file *f, uint64_t from, size_t len)
+{
+    return os_map_has_failed(f->entry, from, len);
 }
 
 static enum err_code os_fs_sync_dir(struct fs *fs, const char *dir, struct err *e)
@@ -304,6 +317,7 @@ struct fs *os_fs(void)
         .sync = os_fs_sync,
         .map = os_fs_map,
         .populate = os_fs_populate,
+        .map_failed = os_fs_map_failed,
         .sync_dir = os_fs_sync_dir,
         .rename = os_fs_rename,
         .unlink = os_fs_unlink,

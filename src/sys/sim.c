@@ -167,6 +167,32 @@ static void sim_loop_submit(struct loop *l, struct job *j)
     job_timer_start(s, &s->job_run, &s->jobs);
 }
 
+/* One thread: what would run beside each other runs in an order of the seed's. */
+static void sim_loop_submit_beside(struct loop *l, struct job *j)
+{
+    struct sim *s = self(l);
+
+    list_push_back(&s->beside, &j->link);
+    s->n_beside++;
+    job_timer_start(s, &s->beside_run, &s->beside);
+}
+
+static void on_beside_run(struct timer *t)
+{
+    struct sim *s = CONTAINER_OF(t, struct sim, beside_run);
+    struct list *n = s->beside.next;
+
+    check(s->n_beside > 0);
+    for (uint64_t skip = sim_random(s, s->n_beside); skip > 0; skip--)
+        n = n->next;
+    list_remove(n);
+    s->n_beside--;
+    CONTAINER_OF(n, struct job, link)->run(CONTAINER_OF(n, struct job, link));
+    list_push_back(&s->finished, n);
+    job_timer_start(s, &s->job_done, &s->finished);
+    job_timer_start(s, &s->beside_run, &s->beside);
+}
+
 static void task_run(struct sim *s)
 {
     struct list *n = list_pop_front(&s->tasks);
@@ -267,8 +293,10 @@ void sim_process_kill(struct sim *s)
     while ((n = list_pop_front(&s->tasks)) != NULL)
         CONTAINER_OF(n, struct task, link)->posted = 0;
     s->n_tasks = s->batch_left = 0;
-    while (list_pop_front(&s->jobs) != NULL || list_pop_front(&s->finished) != NULL) {
+    while (list_pop_front(&s->jobs) != NULL || list_pop_front(&s->beside) != NULL ||
+           list_pop_front(&s->finished) != NULL) {
     }
+    s->n_beside = 0;
     while ((t = timers_top(&s->timers)) != NULL)
         timers_stop(&s->timers, t);
     s->is_stop_asked = false;
@@ -288,8 +316,10 @@ enum err_code sim_create(struct sim **out, const struct sim_options *o, struct e
     state_seed(s->user_state, ~o->seed);
     list_init(&s->tasks);
     list_init(&s->jobs);
+    list_init(&s->beside);
     list_init(&s->finished);
     s->job_run.fire = on_job_run;
+    s->beside_run.fire = on_beside_run;
     s->job_done.fire = on_job_done;
     s->now_ns = START_NS;
     s->clock = (struct clock){sim_mono_ns, sim_wall_ms};
@@ -302,6 +332,7 @@ enum err_code sim_create(struct sim **out, const struct sim_options *o, struct e
         .timer_start = sim_loop_timer_start,
         .timer_stop = sim_loop_timer_stop,
         .submit = sim_loop_submit,
+        .submit_beside = sim_loop_submit_beside,
         .run = sim_loop_run,
         .stop = sim_loop_stop,
     };

@@ -46,6 +46,19 @@ void sim_disk_power_cycle(struct sim *s);
 void sim_process_kill(struct sim *s);
 /* The next `n` syncs fail with ERR_IO; their un-synced data is then dropped at the next power cycle. */
 void sim_disk_fail_syncs(struct sim *s, unsigned n);
+/* From now on the n-th call (from 1) that the fault concerns goes wrong, and all behind it when is_for_ever; n = 0: none
+ * does any more. Other than sim_disk_crash_at the disk stays up. */
+enum sim_fault {
+    SIM_FAULT_WRITE,       /* pwritev: ERR_IO, nothing written */
+    SIM_FAULT_SHORT_WRITE, /* pwritev: half of it, then ERR_IO */
+    SIM_FAULT_NO_SPACE,    /* pwritev beyond the end: half of it, then ERR_NO_SPACE; names, growing: ERR_NO_SPACE */
+    SIM_FAULT_SYNC,        /* sync, sync_dir: ERR_IO; what was not synced is lost at the next power cycle */
+    SIM_FAULT_READ,        /* pread, populate: ERR_IO */
+};
+void sim_disk_fault_at(struct sim *s, enum sim_fault fault, uint64_t n, bool is_for_ever);
+uint64_t sim_disk_faults(struct sim *s); /* how many calls have gone wrong */
+/* How often a file was synced by the same process again after a sync of it had failed: a success proves nothing. */
+uint64_t sim_disk_sync_retries(struct sim *s);
 void sim_disk_set_capacity(struct sim *s, uint64_t bytes);
 /* Flips one bit of a stored file, as rot does. False: no such file or place. */
 bool sim_disk_flip_bit(struct sim *s, const char *path, uint64_t byte, unsigned bit);

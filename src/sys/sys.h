@@ -50,9 +50,12 @@ struct fs {
     /* Maps [0, len) for reading; len may lie beyond the end of the file, but only bytes below it may be touched. One
      * mapping per file, valid until close. */
     enum err_code (*map)(struct fs *fs, struct file *f, size_t len, const uint8_t **out, struct err *e);
-    /* A hint: [from, from + len) of the mapping, all below the end of the file, is about to be read. Makes one system
-     * call of what would be a page fault for every few pages. Any thread. */
-    void (*populate)(struct fs *fs, struct file *f, uint64_t from, size_t len);
+    /* [from, from + len) of the mapping, all below the end of the file, is about to be read: makes one system call of
+     * what would be a page fault for every few pages. ERR_IO: the disk failed to read it. Any thread. */
+    enum err_code (*populate)(struct fs *fs, struct file *f, uint64_t from, size_t len, struct err *e);
+    /* True: the disk has failed to read some of [from, from + len) of the mapping, and what was seen there may be zeros
+     * (os_fs_catch_bus_errors). Ask after touching. Any thread. */
+    bool (*map_failed)(struct fs *fs, struct file *f, uint64_t from, size_t len);
     enum err_code (*sync_dir)(struct fs *fs, const char *dir, struct err *e);
     enum err_code (*rename)(struct fs *fs, const char *from, const char *to, struct err *e);
     enum err_code (*unlink)(struct fs *fs, const char *path, struct err *e);
@@ -77,7 +80,8 @@ struct timer {
     uint64_t seq;   /* the loop's: ties fire in start order */
     size_t slot;    /* the loop's heap index + 1; 0: not started */
 };
-/* Work that blocks (fdatasync, deleting files). run: on the loop's job thread, jobs of one loop in submission order. */
+/* Work that blocks (fdatasync, deleting files). run: on a thread of the loop; done: on the loop's own. An object is free
+ * again when done runs. */
 struct job {
     void (*run)(struct job *j);
     void (*done)(struct job *j); /* on the loop's thread */
@@ -91,7 +95,8 @@ struct loop {
     void (*call)(struct loop *l, void (*fn)(void *arg), void *arg);
     void (*timer_start)(struct loop *l, struct timer *t, uint64_t at_ns); /* started already: moves it */
     void (*timer_stop)(struct loop *l, struct timer *t);                  /* harmless when not started */
-    void (*submit)(struct loop *l, struct job *j);
+    void (*submit)(struct loop *l, struct job *j);        /* one after the other, in the order of submission */
+    void (*submit_beside)(struct loop *l, struct job *j); /* in any order, up to LIMIT_JOBS_BESIDE at the same time */
     /* Runs until stop(), or for LOOP_ONCE_NOWAIT just what is due now. Returns true when anything ran. */
     bool (*run)(struct loop *l, int mode);
     void (*stop)(struct loop *l); /* any thread */

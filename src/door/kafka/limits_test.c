@@ -578,8 +578,8 @@ static void test_limits__produce_keeps_its_timeout(void **state)
     kconn_open(&c, &w);
     kcreate(&c, "t", 1);
     list_init(&held_jobs);
-    real_submit = w.sys->loop->submit;
-    w.sys->loop->submit = hold_job;
+    real_submit = w.sys->loop->submit_beside;
+    w.sys->loop->submit_beside = hold_job;
     kbatch(&batch, "once", 1, 5, 0, CODEC_NONE);
     kproduce_send(&c, 9, -1, "t", 0, buf_bytes(&batch)); /* timeout 1000 ms */
     sim_run_ms(w.sim, 990);
@@ -589,7 +589,7 @@ static void test_limits__produce_keeps_its_timeout(void **state)
     assert_int_equal(r.topics.at[0].partitions.at[0].base_offset, -1);
     kproduce_send(&c, 9, -1, "t", 0, buf_bytes(&batch));
     sim_run_ms(w.sim, 100);
-    w.sys->loop->submit = real_submit;
+    w.sys->loop->submit_beside = real_submit;
     while ((link = list_pop_front(&held_jobs)) != NULL)
         real_submit(w.sys->loop, CONTAINER_OF(link, struct job, link));
     assert_true(kconn_receive(&c, KAFKA_PRODUCE, 9, &r, 100));
