@@ -6,6 +6,7 @@
 #include "app/cli.h"
 #include "app/client.h"
 #include "base/limits.h"
+#include "broker/broker.h"
 #include "log/log.h"
 #include "sys/os.h"
 
@@ -94,6 +95,26 @@ static bool on_topic(void *arg, const char *name, bool is_dir, uint64_t size)
     return v->rc == ERR_NONE;
 }
 
+static void verify_identity(struct verify *v)
+{
+    const char *what;
+    struct buf b;
+
+    v->rc = broker_verify_identity(&v->sys, v->path, &what, &v->e);
+    if (v->rc != ERR_NONE || what == NULL) return;
+    v->n_side++;
+    if (!cli_json(v->cli)) {
+        printf("cache    weir.meta: %s\n", what);
+        return;
+    }
+    buf_init(&b, 0);
+    buf_put_str(&b, "{");
+    json_member(&b, "kind", BYTES_LIT("cache"));
+    json_member(&b, "file", BYTES_LIT("weir.meta"));
+    json_member(&b, "what", bytes_str(what));
+    json_print_line(&b);
+}
+
 static void summary(struct verify *v)
 {
     if (cli_json(v->cli)) {
@@ -131,6 +152,7 @@ int cmd_verify(struct cli *cli)
     } else {
         snprintf(path, sizeof path, "%s/weir.lock", v.path);
         v.rc = v.sys.fs->lock(v.sys.fs, path, &lock, &v.e);
+        if (v.rc == ERR_NONE) verify_identity(&v);
         snprintf(path, sizeof path, "%s/topics", v.path);
         if (v.rc == ERR_NONE) {
             enum err_code rc = v.sys.fs->list(v.sys.fs, path, on_topic, &v, &v.e);

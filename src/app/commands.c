@@ -20,6 +20,7 @@
         {"retention", 0, "DURATION", "7d", "Delete sealed segments older than this; none: keep", true},                 \
         {"retention-bytes", 0, "SIZE", "none", "Keep at most so much of each partition; none: no bound", true},         \
         {"segment-bytes", 0, "SIZE", "256MiB", "Size at which a new segment file begins", true},                        \
+        {"scrub-rate", 0, "SIZE", "4MiB", "Bytes a second of old segments read in search of rot; none: off", true},     \
         {"max-message-bytes", 0, "SIZE", "1048588", "Largest record batch taken from clients", true},                   \
         {"group-initial-delay", 0, "DURATION", "500ms", "First rebalance of an empty group waits this long", true},     \
         {"idle-timeout", 0, "DURATION", "10m", "Close a Kafka connection without a byte for so long", true},            \

@@ -202,6 +202,12 @@ static void put_broker_metrics(struct buf *o, struct routes *r)
     put_metric(o, "weir_partitions", "gauge", "Partitions, internal ones included.", st.n_partitions);
     put_metric(o, "weir_partitions_stopped", "gauge", "Partitions that take no writes after a disk error.",
                st.partitions_stopped);
+    put_metric(o, "weir_scrub_bytes_total", "counter", "Bytes of old segments read in search of rot.",
+               (double)st.scrub_bytes);
+    put_metric(o, "weir_scrub_rounds_total", "counter", "Times that all old segments were looked through.",
+               (double)st.scrub_rounds);
+    put_metric(o, "weir_scrub_damages_total", "counter", "Damaged or unreadable segments found so.",
+               (double)st.scrub_damages);
     put_metric(o, "weir_consumer_groups", "gauge", "Consumer groups.", st.n_groups);
     put_metric(o, "weir_disk_full", "gauge", "1 while writes are refused for lack of space.", st.disk_full);
     if (r->kafka != NULL) {

@@ -39,6 +39,8 @@
 #define LIMIT_PRODUCER_EXPIRY_MS (24ll * 3600 * 1000)
 #define LIMIT_TIMESTAMP_AHEAD_MS (3600ll * 1000) /* message.timestamp.after.max.ms; later: invalid timestamp */
 
+#define LIMIT_SPARE_BYTES (4u << 20) /* kept in a data directory for a start and a close on a full disk */
+
 /* ---- threads ---- */
 #define LIMIT_JOBS_BESIDE 16 /* blocking jobs of one loop at a time, a thread each while they run; more: they queue */
 
@@ -76,6 +78,7 @@
 #define LIMIT_SQL_EXPR_NODES_MAX 100000 /* of one statement, shared ones counted each time; more: refused */
 #define LIMIT_SQL_REQUESTS_MAX 128      /* of all clients at once, about 4 MB each when stalled; more: 503 */
 #define LIMIT_FLOWS_MAX 1024
+#define LIMIT_WINDOW_PANES_MAX 1440 /* windows one row is in (a day by minutes); more: refused */
 
 _Static_assert(LIMIT_BATCH_BYTES_MAX < LIMIT_SEGMENT_BYTES_MAX, "a batch fits a segment");
 _Static_assert(LIMIT_BATCH_BYTES_DEFAULT < LIMIT_REQUEST_BYTES_MAX, "a batch fits a request");

@@ -86,6 +86,7 @@ static void note_success(struct partition *p, const struct batch_view *v, int64_
     if (b->stats.disk_full) {
         b->stats.disk_full = false;
         diag_printf(b->sys->diag, DIAG_INFO, "broker", "there is room on the disk again");
+        spare_make(b);
     }
     p->unsaved_bytes += v->bytes.len;
     if (p->unsaved_bytes > p->topic->config.segment_bytes) {

@@ -68,6 +68,7 @@ static void broker_free(struct broker *b)
         topic_unref(CONTAINER_OF(n, struct partition, moved_link)->topic);
     for (struct list *n; (n = list_pop_front(&b->woken)) != NULL;)
         topic_unref(CONTAINER_OF(n, struct partition, woken_link)->topic);
+    scrubber_destroy(b->scrubber);
     syncer_destroy(b->syncer);
     for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;)
         topic_forget(m->value);
@@ -113,6 +114,7 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
 
     enum err_code rc = prepare_directory(b, e);
     if (rc == ERR_NONE) rc = identity_open(b, e);
+    if (rc == ERR_NONE) spare_release(b);
     if (rc == ERR_NONE) rc = prepare_topics(b, e);
     if (rc == ERR_NONE) rc = meta_open(b, e);
     if (rc == ERR_NONE) rc = topics_open(b, e);
@@ -125,6 +127,8 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
         return err_wrap(e, rc, "data directory %s", o->data_dir);
     }
     retention_arm(b);
+    spare_make(b);
+    b->scrubber = scrubber_create(b, b->options.scrub_bytes_per_s);
     *out = b;
     return ERR_NONE;
 }
@@ -148,6 +152,7 @@ void broker_close(struct broker *b)
     uint32_t pos = 0;
 
     if (b == NULL) return;
+    spare_release(b);
     syncer_settle(b->syncer);
     groups_close(b);
     txns_close(b);

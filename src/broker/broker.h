@@ -35,6 +35,8 @@ struct broker_options {
     int64_t offsets_retention_ms;          /* 0: 7 days */
     bool login_required;                   /* rules hold even while there is no user (auth.h A1) */
     bool allow_without_rules;              /* Kafka's allow.everyone.if.no.acl.found */
+    uint64_t spare_bytes;                  /* kept free for a start and a close on a full disk; 0: none */
+    uint64_t scrub_bytes_per_s;            /* pace of looking through old segments for rot; 0: not at all */
     bool repair; /* damaged internal topics are read as far as they can be and written anew (`weir repair`) */
     const char *super_users; /* principals, separated by ';': "User:admin;User:CN=ops". NULL: none */
 };
@@ -50,6 +52,11 @@ void broker_close(struct broker *b);
 /* For a crash test: frees memory without a close's work. On a simulated disk take the power away first
  * (sim_disk_crash_at). */
 void broker_abandon(struct broker *b);
+
+/* For weir verify, of a directory that nobody has open: what is wrong with weir.meta, in one sentence, or NULL. Whatever it
+ * is, a start is not kept by it. Changes nothing. ERR_UNSUPPORTED: a newer format. */
+MUST_USE enum err_code broker_verify_identity(const struct sys *sys, const char *data_dir, const char **what,
+                                              struct err *e);
 
 const char *broker_cluster_id(const struct broker *b);               /* 22 characters, made once per data directory */
 int32_t broker_epoch(const struct broker *b);                        /* leader epoch: rises with every open */
@@ -178,6 +185,7 @@ void broker_definitions(struct broker *b, const char *kind, bool (*fn)(void *arg
 /* ---- figures, counted since open; for /metrics ---- */
 struct broker_stats {
     uint64_t batches_in, records_in, bytes_in, bytes_out, duplicates, syncs, sync_ns_total, appends_failed;
+    uint64_t scrub_bytes, scrub_rounds, scrub_damages;
     uint32_t n_topics, n_partitions, n_groups, partitions_stopped;
     bool disk_full;
 };

@@ -23,8 +23,12 @@
 #define RETENTION_MS_DEFAULT (7ll * 24 * 3600 * 1000)
 #define RETENTION_RUN_MS_MAX 60000
 #define PRODUCERS_SAVE_BYTES (1u << 20) /* so much new log is worth a snapshot at close although it names no producer */
-#define DISK_ROOM_BYTES (1u << 20)      /* free space that counts as room again */
-#define TOPIC_DIR_NAME_LEN_MAX 200      /* of the topic's name in its directory's name: NAME_MAX is 255 */
+#define SCRUB_FIRST_MS 60000ull         /* after an open: it has other things to do */
+#define SCRUB_ROUND_MS (24ull * 3600 * 1000) /* from the beginning of a round to that of the next */
+#define SCRUB_PIECE_BYTES (1u << 20)         /* read at a time */
+#define SCRUB_PAUSE_MS_MIN 1ull              /* between two pieces, however high the rate */
+#define DISK_ROOM_BYTES (1u << 20)           /* free space that counts as room again */
+#define TOPIC_DIR_NAME_LEN_MAX 200           /* of the topic's name in its directory's name: NAME_MAX is 255 */
 #define TOPIC_DIR_LEN_MAX (TOPIC_DIR_NAME_LEN_MAX + 1 + 32)
 #define TOPIC_BLOCKS_MAX 12 /* each doubles at least: 2^11 partitions, see LIMIT_PARTITIONS_PER_TOPIC_MAX */
 #define DATA_DIR_LEN_MAX (LIMIT_PATH_LEN_MAX - 512) /* leaves room for every name below it */
@@ -109,7 +113,8 @@ struct broker {
     struct map definitions; /* "kind\0name" -> struct definition */
     int64_t producer_id_next, producer_id_end;
 
-    struct syncer *syncer; /* owned, see sync.c */
+    struct syncer *syncer;     /* owned, see sync.c */
+    struct scrubber *scrubber; /* owned, see scrub.c; NULL: off */
     struct list dirty, moved, woken, failed_waits;
     struct timer sync_timer, retention_timer;
 
@@ -215,6 +220,14 @@ void partition_stop(struct partition *p, const struct err *e);
 void partition_fail_waits(struct partition *p, enum err_code rc);
 void partition_durable_moved(struct partition *p);
 void sync_timer_fire(struct timer *t);
+
+/* ---- spare.c ---- */
+void spare_release(struct broker *b); /* when the disk is full */
+void spare_make(struct broker *b);    /* when there is plenty */
+
+/* ---- scrub.c ---- */
+struct scrubber *scrubber_create(struct broker *b, uint64_t rate); /* bytes a second; 0: NULL, there is none */
+void scrubber_destroy(struct scrubber *s);
 
 /* ---- retention.c ---- */
 void retention_arm(struct broker *b);

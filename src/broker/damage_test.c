@@ -233,6 +233,88 @@ static void test_damage__identity_in_any_state(void **state)
     world_deinit(&w);
 }
 
+/* Every bit of weir.meta. */
+static void test_damage__identity_is_verified(void **state)
+{
+    struct world w;
+    const char *what;
+
+    make_data(&w, 7);
+    world_open(&w); /* both slots */
+    broker_close(w.b);
+    w.b = NULL;
+    world_run(&w, 1);
+    assert_ok(broker_verify_identity(w.sys, "data", &what, NULL));
+    assert_null(what);
+    uint64_t size = size_of(&w, "data/weir.meta");
+    assert_int_equal(size, 576);
+    for (uint64_t bit = 0; bit < 8 * size; bit++) {
+        assert_true(sim_disk_flip_bit(w.sim, "data/weir.meta", bit / 8, (unsigned)(bit % 8)));
+        assert_ok(broker_verify_identity(w.sys, "data", &what, NULL));
+        if (what == NULL) fail_msg("bit %d", (int)bit);
+        assert_true(sim_disk_flip_bit(w.sim, "data/weir.meta", bit / 8, (unsigned)(bit % 8)));
+    }
+    assert_ok(w.sys->fs->unlink(w.sys->fs, "data/weir.meta", NULL));
+    assert_ok(broker_verify_identity(w.sys, "data", &what, NULL));
+    assert_non_null(what);
+    world_open(&w);
+    world_deinit(&w);
+}
+
+/* ---- rot that nobody reads ---- */
+static void fill(struct world *w, const char *topic, int n)
+{
+    struct partition *p = topic_partition(world_topic(w, topic, 1), 0);
+    for (int i = 0; i < n; i++)
+        put(w, p, "a record of which there are so many that its topic has several segments", 8);
+}
+
+static void test_damage__rot_is_found_by_looking(void **state)
+{
+    struct world w;
+    struct broker_stats stats;
+    struct log_slice slice;
+    struct append_result r;
+    struct buf batch;
+    struct found_dir f = {.prefix = "rotten-"}, index = {.prefix = "fine-"};
+    struct err e = {0};
+
+    world_init(&w, 6);
+    w.options.segment_bytes = LIMIT_SEGMENT_BYTES_MIN;
+    w.options.scrub_bytes_per_s = 1u << 20;
+    world_open(&w);
+    fill(&w, "rotten", 40);
+    fill(&w, "fine", 40);
+    assert_ok(w.sys->fs->list(w.sys->fs, "data/topics", on_dir, &f, NULL));
+    assert_ok(w.sys->fs->list(w.sys->fs, "data/topics", on_dir, &index, NULL));
+    memcpy(index.path + strlen(index.path) - 3, "idx", 3);
+    assert_true(sim_disk_flip_bit(w.sim, f.path, 300, 3));    /* a body */
+    assert_true(sim_disk_flip_bit(w.sim, index.path, 30, 3)); /* a cache */
+    struct partition *p = world_partition(&w, "rotten", 0);
+    make_batch(&batch, "v", 1, WORLD_WALL_MS, -1, -1);
+    assert_ok(partition_append(p, batch.ptr, batch.len, NULL, &r, NULL));
+    world_run(&w, 3 * 60000);
+    broker_stats(w.b, &stats);
+    assert_int_equal(stats.scrub_damages, 1);
+    assert_int_equal(stats.scrub_rounds, 1);
+    assert_int_equal(stats.partitions_stopped, 1);
+    assert_true(stats.scrub_bytes > 20000);
+    assert_int_equal(partition_append(p, batch.ptr, batch.len, NULL, &r, NULL), ERR_STOPPED);
+    assert_int_equal(partition_read(p, 0, 1 << 20, &slice, &e), ERR_CORRUPT);
+    assert_ok(partition_read(p, 100, 1 << 20, &slice, &e));
+    log_slice_release(&slice);
+    put(&w, world_partition(&w, "fine", 0), "goes on", 1);
+    world_run(&w, 22ull * 3600 * 1000);
+    broker_stats(w.b, &stats);
+    assert_int_equal(stats.scrub_rounds, 1); /* it rests */
+    world_run(&w, 2ull * 3600 * 1000);
+    broker_stats(w.b, &stats);
+    assert_int_equal(stats.scrub_rounds, 2);
+    assert_int_equal(stats.scrub_damages, 1);
+    buf_deinit(&batch);
+    world_deinit(&w);
+}
+
 /* ---- a newer format ---- */
 static uint32_t tree_crc;
 
@@ -309,6 +391,8 @@ int main(void)
         cmocka_unit_test(test_damage__repair_survives_power_cuts),
         cmocka_unit_test(test_damage__offsets_do_not_stop_an_open),
         cmocka_unit_test(test_damage__identity_in_any_state),
+        cmocka_unit_test(test_damage__identity_is_verified),
+        cmocka_unit_test(test_damage__rot_is_found_by_looking),
         cmocka_unit_test(test_damage__newer_format_is_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

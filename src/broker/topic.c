@@ -278,40 +278,90 @@ static struct log_options log_options_of(const struct topic *t)
     };
 }
 
-enum err_code partition_open_log(struct partition *p, struct err *e)
+/* May run beside that of other partitions. */
+static enum err_code open_log(struct partition *p, struct log_recovery *r, struct err *e)
 {
     struct topic *t = p->topic;
     struct broker *b = t->broker;
-    struct log_recovery r = {.corrupt_from = -1, .corrupt_to = -1};
 
     p->log_options = log_options_of(t);
     enum err_code rc = t->is_internal ? rescue_settle(p, e) : ERR_NONE;
-    if (rc == ERR_NONE) rc = log_open(&p->log, b->sys, p->dir, &p->log_options, b->epoch, &r, e);
-    if (rc != ERR_NONE) return err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
-    report_recovery(p, &r);
-    if (r.corrupt_from >= 0) { /* read-only */
-        p->is_stopped = true;
-        b->stats.partitions_stopped++;
-    }
-    rc = restore_producers(p, e);
+    if (rc == ERR_NONE) rc = log_open(&p->log, b->sys, p->dir, &p->log_options, b->epoch, r, e);
+    if (rc == ERR_NONE) rc = restore_producers(p, e);
     return rc == ERR_NONE ? rc : err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
+}
+
+static void log_opened(struct partition *p, const struct log_recovery *r)
+{
+    report_recovery(p, r);
+    if (r->corrupt_from < 0) return;
+    p->is_stopped = true; /* read-only */
+    p->topic->broker->stats.partitions_stopped++;
+}
+
+enum err_code partition_open_log(struct partition *p, struct err *e)
+{
+    struct log_recovery r = {.corrupt_from = -1, .corrupt_to = -1};
+
+    enum err_code rc = open_log(p, &r, e);
+    if (rc == ERR_NONE) log_opened(p, &r);
+    return rc;
+}
+
+struct opening {
+    struct partition *partition;
+    struct log_recovery recovery;
+    enum err_code rc;
+    struct err error;
+};
+
+static void open_one(void *arg, int i)
+{
+    struct opening *o = (struct opening *)arg + i;
+    o->rc = open_log(o->partition, &o->recovery, &o->error);
+}
+
+/* Opens many side by side: after a crash each has a tail to check and to sync. */
+static enum err_code topics_open_logs(struct broker *b, struct topic **topics, size_t n_topics, struct err *e)
+{
+    struct fs *fs = b->sys->fs;
+    char path[LIMIT_PATH_LEN_MAX];
+    enum err_code rc = ERR_NONE;
+    size_t n = 0, at = 0;
+    bool is_new = false;
+
+    for (size_t i = 0; i < n_topics && rc == ERR_NONE; i++) {
+        /* Names further down are synced by the log, with the first data that needs them; meta's by
+         * identity_sync_names. */
+        is_new |= !fs->exists(fs, topics[i]->dir) && !bytes_equal_str(bytes_str(topics[i]->name), META_TOPIC);
+        n += (size_t)topics[i]->n_partitions;
+        rc = fs->mkdir(fs, topics[i]->dir, e);
+    }
+    if (rc != ERR_NONE) return rc;
+    struct opening *all = calloc(n + 1, sizeof(*all));
+    check(all != NULL);
+    for (size_t i = 0; i < n_topics; i++) {
+        for (int32_t k = 0; k < topics[i]->n_partitions; k++)
+            all[at++] =
+                (struct opening){.partition = slot(topics[i], k), .recovery = {.corrupt_from = -1, .corrupt_to = -1}};
+    }
+    b->sys->loop->each(b->sys->loop, open_one, all, (int)n);
+    for (size_t i = 0; i < n; i++) {
+        if (all[i].rc == ERR_NONE) {
+            log_opened(all[i].partition, &all[i].recovery);
+        } else if (rc == ERR_NONE) {
+            rc = all[i].rc;
+            if (e) *e = all[i].error;
+        }
+    }
+    free(all);
+    (void)snprintf(path, sizeof(path), "%s/topics", b->data_dir);
+    return rc == ERR_NONE && is_new ? fs->sync_dir(fs, path, e) : rc;
 }
 
 enum err_code topic_open_logs(struct topic *t, struct err *e)
 {
-    struct fs *fs = t->broker->sys->fs;
-    bool is_new = !fs->exists(fs, t->dir);
-
-    enum err_code rc = fs->mkdir(fs, t->dir, e);
-    for (int32_t i = 0; rc == ERR_NONE && i < t->n_partitions; i++)
-        rc = partition_open_log(slot(t, i), e);
-    /* Names further down are synced by the log, with the first data that needs them; meta's by identity_sync_names. */
-    if (rc == ERR_NONE && is_new && !bytes_equal_str(bytes_str(t->name), META_TOPIC)) {
-        char topics[LIMIT_PATH_LEN_MAX];
-        (void)snprintf(topics, sizeof(topics), "%s/topics", t->broker->data_dir);
-        rc = fs->sync_dir(fs, topics, e);
-    }
-    return rc;
+    return topics_open_logs(t->broker, &t, 1, e);
 }
 
 /* ---- leftovers (T2) ---- */
@@ -403,14 +453,17 @@ enum err_code topics_open(struct broker *b, struct err *e)
     struct leftovers l = {.broker = b};
     struct err why = {0};
     uint32_t pos = 0;
+    size_t n = 0;
 
-    for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;) {
-        if (m->value == b->meta) continue;
-        enum err_code rc = topic_open_logs(m->value, e);
-        if (rc != ERR_NONE) return rc;
-    }
+    struct topic **topics = calloc(map_count(&b->topics) + 1u, sizeof(struct topic *));
+    check(topics != NULL);
+    for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;)
+        if (m->value != b->meta) topics[n++] = m->value;
+    enum err_code rc = topics_open_logs(b, topics, n, e);
+    free(topics);
+    if (rc != ERR_NONE) return rc;
     (void)snprintf(path, sizeof(path), "%s/topics", b->data_dir);
-    enum err_code rc = b->sys->fs->list(b->sys->fs, path, find_leftover, &l, e);
+    rc = b->sys->fs->list(b->sys->fs, path, find_leftover, &l, e);
     for (int i = 0; i < l.n; i++) {
         /* No reason not to start. */
         if (rc == ERR_NONE && handle_leftover(b, l.names[i], &why) != ERR_NONE)

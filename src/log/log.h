@@ -122,6 +122,22 @@ typedef void (*log_damage_fn)(void *arg, const struct log_damage *d);
 MUST_USE enum err_code log_verify(const struct sys *sys, const char *dir, log_damage_fn fn, void *arg,
                                   uint64_t *n_batches, struct err *e);
 
+/* Looking a sealed, durable segment of an open log through, as log_verify does, in pieces:
+ *   log_scrub_next, _create (owner)       which one comes at or behind an offset; false: none
+ *   log_scrub_run           (any thread)  reads about max_bytes more of it, in a file handle of its own
+ *   log_scrub_end           (owner)       true: damage was found and is refused to readers from now on, the log takes no
+ *                                         more appends. Frees. l NULL: the log is gone */
+struct log_scrub_place {
+    int64_t base, next;
+    uint64_t size;
+};
+struct log_scrub;
+bool log_scrub_next(struct log *l, int64_t from, struct log_scrub_place *out);
+struct log_scrub *log_scrub_create(struct log *l, const struct log_scrub_place *place);
+MUST_USE enum err_code log_scrub_run(struct log_scrub *s, uint64_t max_bytes, uint64_t *n_bytes, bool *more,
+                                     struct err *e);
+bool log_scrub_end(struct log *l, struct log_scrub *s, int64_t *from, int64_t *to);
+
 /* What producer.h knows of an aborted transaction: the batches of the producer from first to last, the marker's offset,
  * are void. */
 struct aborted_txn {

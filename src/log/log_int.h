@@ -13,10 +13,10 @@
 /* Bounds of this room alone. */
 #define LOG_DAMAGES_MAX 16     /* ranges kept apart; more: the last one grows to hold them */
 #define LOG_SEALED_OPEN_MAX 64 /* sealed segments kept open (descriptor, index memory); more: least used closes */
-#define LOG_CHECKPOINT_BYTES                                                                                           \
-    (8u << 20)                   /* written after so many synced bytes: recovery reads back no more than this          \
-                                  */
-#define LOG_CHECKPOINT_SYNCS 256 /* or after so many syncs */
+/* Written after so many synced bytes: recovery reads back no more than this. With 8 MiB a thousand partitions of 10 GiB
+ * took 7 s to open after a kill -9. It is a write of 64 bytes into the page cache. */
+#define LOG_CHECKPOINT_BYTES (1u << 20)
+#define LOG_CHECKPOINT_SYNCS 256                   /* or after so many syncs */
 #define LOG_DIR_LEN_MAX (LIMIT_PATH_LEN_MAX - 128) /* leaves room for the names below */
 #define LOG_QUARANTINE "quarantine"
 

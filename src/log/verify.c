@@ -42,6 +42,8 @@ struct walk {
     struct index_entry sum;
     int64_t interval_from;
     bool is_sum_whole;
+    uint64_t stop_at; /* walk_batches stops behind the batch that reaches it */
+    bool is_ended;
 };
 
 static void report(struct verify *vf, const char *file, int64_t from, int64_t to, uint64_t position, const char *what,
@@ -254,30 +256,37 @@ static enum err_code walk_batches(struct walk *w, struct err *e)
 {
     struct batch_view v;
 
-    for (;;) {
+    while (!w->is_ended && w->scan.position < w->stop_at) {
         switch (scan_next(&w->scan, &v, e)) {
         case SCAN_BATCH: count_batch(w, &v); break;
-        case SCAN_END: return ERR_NONE;
+        case SCAN_END: w->is_ended = true; break;
         case SCAN_ERROR: return e->code;
-        case SCAN_BAD:
-            if (!go_on_behind(w, &v)) return ERR_NONE;
-            break;
+        case SCAN_BAD: w->is_ended = !go_on_behind(w, &v); break;
         }
     }
+    return ERR_NONE;
+}
+
+static struct walk walk_of(struct verify *vf, int64_t base)
+{
+    struct walk w = {
+        .vf = vf, .base = base, .next_base = -1, .interval_from = base, .is_sum_whole = true, .stop_at = UINT64_MAX};
+
+    (void)snprintf(w.name, sizeof(w.name), "%020lld.log", (long long)base);
+    (void)snprintf(w.index_name, sizeof(w.index_name), "%020lld.idx", (long long)base);
+    return w;
 }
 
 /* *expect: the offset that the segment should begin with, then the one behind it. */
 static enum err_code verify_one(struct verify *vf, size_t i, int64_t *expect, int32_t *epoch, struct err *e)
 {
     const struct verify_segment *seg = &vf->segments[i];
-    struct walk w = {.vf = vf, .base = seg->base, .next_base = -1, .interval_from = seg->base, .is_sum_whole = true};
+    struct walk w = walk_of(vf, seg->base);
     char path[LIMIT_PATH_LEN_MAX];
     struct file *file = NULL;
     struct index_entry entry;
 
     if (i + 1 < vf->n_segments) w.next_base = vf->segments[i + 1].base;
-    (void)snprintf(w.name, sizeof(w.name), "%020lld.log", (long long)seg->base);
-    (void)snprintf(w.index_name, sizeof(w.index_name), "%020lld.idx", (long long)seg->base);
     if (vf->is_behind_hole) {
         report(vf, w.name, seg->base, -1, 0, "The segment lies behind a torn tail.", LOG_DAMAGE_TAIL);
         return ERR_NONE;
@@ -366,4 +375,118 @@ enum err_code log_verify(const struct sys *sys, const char *dir, log_damage_fn f
     free(vf.segments);
     if (n_batches != NULL) *n_batches = vf.n_batches;
     return rc == ERR_NONE ? rc : err_wrap(e, rc, "verifying %s", dir);
+}
+
+/* ---- one sealed segment of an open log, in pieces ---- */
+
+struct log_scrub {
+    struct log_scrub_place place;
+    struct verify vf;
+    struct walk walk;
+    char *dir; /* owned */
+    struct file *file;
+    struct log_damage_range damage; /* from -1: none. The smallest that holds all */
+    bool is_open;
+};
+
+static void note_scrub(void *arg, const struct log_damage *d)
+{
+    struct log_scrub *s = arg;
+
+    if (d->kind != LOG_DAMAGE_DATA) return; /* A cache is made again when somebody needs it. */
+    int64_t from = d->offset_from >= 0 ? d->offset_from : s->place.base;
+    int64_t to = d->offset_to >= 0 ? d->offset_to : s->place.next - 1;
+    if (s->damage.from < 0 || from < s->damage.from) s->damage.from = from;
+    if (to > s->damage.to) s->damage.to = to;
+}
+
+bool log_scrub_next(struct log *l, int64_t from, struct log_scrub_place *out)
+{
+    bool is_found = false;
+
+    pthread_mutex_lock(&l->lock);
+    for (size_t i = 0; i + 1 < l->n_slots && !is_found; i++) {
+        const struct log_slot *slot = &l->slots[i];
+        is_found = slot->base >= from && slot->next <= l->synced;
+        if (is_found) *out = (struct log_scrub_place){slot->base, slot->next, slot->size};
+    }
+    pthread_mutex_unlock(&l->lock);
+    return is_found;
+}
+
+struct log_scrub *log_scrub_create(struct log *l, const struct log_scrub_place *place)
+{
+    struct log_scrub *s = calloc(1, sizeof(*s));
+
+    check(s != NULL);
+    s->place = *place;
+    s->dir = strdup(l->dir);
+    check(s->dir != NULL);
+    s->damage = (struct log_damage_range){-1, -1};
+    /* Sealed and durable: whatever is bad is rot. */
+    s->vf = (struct verify){
+        .fs = l->fs, .dir = s->dir, .fn = note_scrub, .arg = s, .has_cp = true, .cp.durable = INT64_MAX};
+    s->walk = walk_of(&s->vf, place->base);
+    s->walk.next_base = place->next;
+    return s;
+}
+
+static enum err_code open_scrub(struct log_scrub *s, struct err *e)
+{
+    char path[LIMIT_PATH_LEN_MAX];
+    uint64_t size = 0;
+
+    segment_path(path, s->dir, s->place.base, ".log");
+    enum err_code rc = load_index(&s->walk, e);
+    if (rc == ERR_NONE) rc = s->vf.fs->open(s->vf.fs, path, FS_READ, &s->file, e);
+    if (rc == ERR_NONE) rc = s->vf.fs->size(s->vf.fs, s->file, &size, e);
+    if (rc != ERR_NONE) return rc;
+    scan_init(&s->walk.scan, s->vf.fs, s->file, size, 0, s->place.base, -1);
+    s->is_open = true;
+    return ERR_NONE;
+}
+
+enum err_code log_scrub_run(struct log_scrub *s, uint64_t max_bytes, uint64_t *n_bytes, bool *more, struct err *e)
+{
+    enum err_code rc = s->is_open ? ERR_NONE : open_scrub(s, e);
+
+    *n_bytes = 0;
+    *more = false;
+    if (rc != ERR_NONE) return rc;
+    uint64_t from = s->walk.scan.position;
+    s->walk.stop_at = from + max_bytes;
+    rc = walk_batches(&s->walk, e);
+    *n_bytes = s->walk.scan.position - from;
+    s->vf.fs->forget(s->vf.fs, s->file, from, *n_bytes);
+    if (rc != ERR_NONE) return rc;
+    *more = !s->walk.is_ended;
+    if (s->walk.is_ended && s->walk.scan.next_offset < s->place.next && s->damage.from < 0) {
+        s->damage.from = s->walk.scan.next_offset;
+        s->damage.to = s->place.next - 1;
+    }
+    return ERR_NONE;
+}
+
+bool log_scrub_end(struct log *l, struct log_scrub *s, int64_t *from, int64_t *to)
+{
+    bool is_damaged = false;
+
+    if (l != NULL && s->damage.from >= 0) {
+        pthread_mutex_lock(&l->lock);
+        const struct log_slot *slot = log_slot_find(l, s->place.base);
+        /* Removed or written anew meanwhile: what was read is no more. */
+        is_damaged = slot != NULL && slot->base == s->place.base && slot->size == s->place.size &&
+                     s->damage.to >= log_start_offset(l);
+        if (is_damaged) log_damage_add(l, s->damage.from, s->damage.to);
+        pthread_mutex_unlock(&l->lock);
+        if (is_damaged) l->refuses_appends = true;
+        *from = s->damage.from;
+        *to = s->damage.to;
+    }
+    if (s->is_open) scan_deinit(&s->walk.scan);
+    s->vf.fs->close(s->vf.fs, s->file);
+    free_bytes(s->walk.index);
+    free(s->dir);
+    free(s);
+    return is_damaged;
 }

@@ -86,6 +86,29 @@ static void test_fs__truncate_cuts_and_grows_with_zeros(void **state)
     world_close(w);
 }
 
+static void test_fs__reserve_takes_space(void **state)
+{
+    struct world world, *w = &world;
+    struct file *f;
+    uint64_t size = 0;
+    char byte = 1;
+    size_t n;
+
+    world_open(w, state);
+    ok(w->fs->open(w->fs, path(w, "a"), FS_WRITE, &f, &w->e));
+    enum err_code rc = w->fs->reserve(w->fs, f, 100000, &w->e);
+    if (rc != ERR_UNSUPPORTED) {
+        ok(rc);
+        ok(w->fs->size(w->fs, f, &size, &w->e));
+        assert_int_equal(size, 100000);
+        ok(w->fs->pread(w->fs, f, &byte, 1, 99999, &n, &w->e));
+        assert_int_equal(n, 1);
+        assert_int_equal(byte, 0);
+    }
+    w->fs->close(w->fs, f);
+    world_close(w);
+}
+
 /* A mapping reserved beyond the end shows what is written later, through any handle. */
 static void test_fs__map_follows_writes(void **state)
 {
@@ -310,6 +333,7 @@ int main(void)
         BOTH(test_fs__open_modes),
         BOTH(test_fs__reads_and_gathered_writes),
         BOTH(test_fs__truncate_cuts_and_grows_with_zeros),
+        BOTH(test_fs__reserve_takes_space),
         BOTH(test_fs__map_follows_writes),
         BOTH(test_fs__rename_replaces),
         BOTH(test_fs__directories),

@@ -213,6 +213,30 @@ static void test_loop__jobs_beside_each_other(void **state)
     world_close(w);
 }
 
+struct counts {
+    _Atomic int of[1000];
+};
+
+static void count_one(void *arg, int i)
+{
+    atomic_fetch_add(&((struct counts *)arg)->of[i], 1);
+}
+
+static void test_loop__each_runs_once(void **state)
+{
+    struct world world, *w = &world;
+    static struct counts counts;
+
+    world_open(w, state);
+    for (int n = 0; n <= 1000; n += n < 3 ? 1 : 331) {
+        memset(&counts, 0, sizeof(counts));
+        w->loop->each(w->loop, count_one, &counts, n);
+        for (int i = 0; i < 1000; i++)
+            assert_int_equal(counts.of[i], i < n);
+    }
+    world_close(w);
+}
+
 struct meeting {
     struct job job;
     pthread_barrier_t *all_here;
@@ -464,6 +488,7 @@ int main(void)
         BOTH(test_loop__nobody_starves),
         BOTH(test_loop__jobs_in_order),
         BOTH(test_loop__jobs_beside_each_other),
+        BOTH(test_loop__each_runs_once),
         cmocka_unit_test_prestate(test_loop__jobs_meet, os),
         BOTH(test_loop__stop_and_run_again),
         BOTH(test_loop__time_does_not_go_back),

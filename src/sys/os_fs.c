@@ -136,6 +136,18 @@ static enum err_code os_fs_truncate(struct fs *fs, struct file *f, uint64_t size
     return rc == 0 ? ERR_NONE : err_set_os(e, errno, "setting the size to %llu", (unsigned long long)size);
 }
 
+static enum err_code os_fs_reserve(struct fs *fs, struct file *f, uint64_t size, struct err *e)
+{
+    int rc;
+
+    do
+        rc = fallocate(f->fd, 0, 0, (off_t)size);
+    while (rc < 0 && errno == EINTR);
+    if (rc == 0) return ERR_NONE;
+    if (errno == EOPNOTSUPP) return err_set(e, ERR_UNSUPPORTED, "the file system cannot reserve space");
+    return err_set_os(e, errno, "reserving %llu bytes", (unsigned long long)size);
+}
+
 static enum err_code os_fs_size(struct fs *fs, struct file *f, uint64_t *out, struct err *e)
 {
     struct stat st;
@@ -187,6 +199,11 @@ static enum err_code os_fs_populate(struct fs *fs, struct file *f, uint64_t from
 static bool os_fs_map_failed(struct fs *fs, struct file *f, uint64_t from, size_t len)
 {
     return os_map_has_failed(f->entry, from, len);
+}
+
+static void os_fs_forget(struct fs *fs, struct file *f, uint64_t from, uint64_t len)
+{
+    (void)posix_fadvise(f->fd, (off_t)from, (off_t)len, POSIX_FADV_DONTNEED);
 }
 
 static enum err_code os_fs_sync_dir(struct fs *fs, const char *dir, struct err *e)
@@ -313,11 +330,13 @@ struct fs *os_fs(void)
         .pread = os_fs_pread,
         .pwritev = os_fs_pwritev,
         .truncate = os_fs_truncate,
+        .reserve = os_fs_reserve,
         .size = os_fs_size,
         .sync = os_fs_sync,
         .map = os_fs_map,
         .populate = os_fs_populate,
         .map_failed = os_fs_map_failed,
+        .forget = os_fs_forget,
         .sync_dir = os_fs_sync_dir,
         .rename = os_fs_rename,
         .unlink = os_fs_unlink,

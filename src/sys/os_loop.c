@@ -377,6 +377,41 @@ static void os_loop_submit_beside(struct loop *l, struct job *j)
     lane_submit(&self(l)->beside, j);
 }
 
+struct each {
+    void (*fn)(void *arg, int i);
+    void *arg;
+    int n;
+    _Atomic int next;
+};
+
+static void *each_main(void *arg)
+{
+    struct each *each = arg;
+
+    for (int i; (i = atomic_fetch_add(&each->next, 1)) < each->n;)
+        each->fn(each->arg, i);
+    return NULL;
+}
+
+static void os_loop_each(struct loop *l, void (*fn)(void *arg, int i), void *arg, int n)
+{
+    struct each each = {.fn = fn, .arg = arg, .n = n};
+    pthread_t threads[LIMIT_JOBS_BESIDE];
+    sigset_t all, before;
+    int n_threads = 0;
+
+    (void)sigfillset(&all);
+    check(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    /* The caller works, too; a thread that the system does not give is not missed. */
+    while (n_threads < LIMIT_JOBS_BESIDE && n_threads + 1 < n &&
+           pthread_create(&threads[n_threads], NULL, each_main, &each) == 0)
+        n_threads++;
+    check(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    (void)each_main(&each);
+    for (int i = 0; i < n_threads; i++)
+        check(pthread_join(threads[i], NULL) == 0);
+}
+
 /* ---- running ---- */
 
 static bool os_loop_run(struct loop *l, int mode)
@@ -447,6 +482,7 @@ static const struct loop loop_functions = {
     .timer_stop = os_loop_timer_stop,
     .submit = os_loop_submit,
     .submit_beside = os_loop_submit_beside,
+    .each = os_loop_each,
     .run = os_loop_run,
     .stop = os_loop_stop,
 };

@@ -177,6 +177,12 @@ static void sim_loop_submit_beside(struct loop *l, struct job *j)
     job_timer_start(s, &s->beside_run, &s->beside);
 }
 
+static void sim_loop_each(struct loop *l, void (*fn)(void *arg, int i), void *arg, int n)
+{
+    for (int i = 0; i < n; i++)
+        fn(arg, i);
+}
+
 static void on_beside_run(struct timer *t)
 {
     struct sim *s = CONTAINER_OF(t, struct sim, beside_run);
@@ -333,6 +339,7 @@ enum err_code sim_create(struct sim **out, const struct sim_options *o, struct e
         .timer_stop = sim_loop_timer_stop,
         .submit = sim_loop_submit,
         .submit_beside = sim_loop_submit_beside,
+        .each = sim_loop_each,
         .run = sim_loop_run,
         .stop = sim_loop_stop,
     };

@@ -411,6 +411,14 @@ static bool sim_fs_map_failed(struct fs *fs, struct file *f, uint64_t from, size
     return false;
 }
 
+static void sim_fs_forget(struct fs *fs, struct file *f, uint64_t from, uint64_t len)
+{
+    (void)fs;
+    (void)f;
+    (void)from;
+    (void)len;
+}
+
 static enum err_code sim_fs_lock(struct fs *fs, const char *path, struct file **out, struct err *e)
 {
     struct sim_disk *d = self(fs);
@@ -713,11 +721,13 @@ struct sim_disk *sim_disk_create(struct sim *s)
         .pread = sim_fs_pread,
         .pwritev = sim_fs_pwritev,
         .truncate = sim_fs_truncate,
+        .reserve = sim_fs_truncate,
         .size = sim_fs_size,
         .sync = sim_fs_sync,
         .map = sim_fs_map,
         .populate = sim_fs_populate,
         .map_failed = sim_fs_map_failed,
+        .forget = sim_fs_forget,
         .sync_dir = sim_fs_sync_dir,
         .rename = sim_fs_rename,
         .unlink = sim_fs_unlink,
