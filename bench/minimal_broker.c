@@ -1,7 +1,7 @@
 /* minimal_broker.c: the yardstick: the least that a C program must do to be a broker for load.c, and for librdkafka.
  *
  *   minimal_broker FILE          prints `ready kafka=127.0.0.1:PORT`
- *   minimal_broker FILE sendfile the same, fetches by sendfile instead of from the mapping (docs/decisions/0006)
+ *   minimal_broker FILE sendfile the same, fetches by sendfile instead of from the mapping (docs/decisions/0011)
  *   minimal_broker null          the same, but what is produced is thrown away unseen: what the client alone can do
  *
  * It receives Produce requests, checks the batch's CRC-32C, stamps the offset, writes the batch to one file, answers;

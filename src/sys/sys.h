@@ -120,7 +120,8 @@ struct net_address {
     uint16_t port;
 };
 struct conn_handler {
-    /* Where the next received bytes go: at least 1 byte of room. Called right before a read. *cap = 0: stop reading
+    /* Where the next received bytes go: at least 1 byte of room. Called right before a read: what is read is there, and
+     * `received` was called, before another connection's room is asked. *cap = 0: stop reading
      * (conn_read_start resumes). */
     void (*room)(void *user, uint8_t **ptr, size_t *cap);
     void (*received)(void *user, size_t n); /* n bytes are in the room just given */

@@ -41,6 +41,7 @@ struct kafka_door {
     uint8_t *spare_in[KAFKA_RECEIVE_SPARE_MAX];
     uint32_t n_spare_in;
     uint64_t receive_bytes, receive_step_bytes; /* of all connections: larger ones, those of one step */
+    struct kafka_conn *last_room;               /* who was given room last; NULL: nobody, or it is gone */
     struct list starving;                       /* connections that wait for memory, in order */
     struct kafka_conn *overdraft;               /* the one that may go beyond the budget; NULL: none does */
     size_t held_bytes;                          /* of requests that are not answered or whose answers have not left */
