@@ -186,6 +186,11 @@ static void put_broker_metrics(struct buf *o, struct routes *r)
         put_metric(o, "weir_kafka_received_bytes_total", "counter", "Bytes received from Kafka clients.",
                    (double)k.bytes_in);
         put_metric(o, "weir_kafka_sent_bytes_total", "counter", "Bytes sent to Kafka clients.", (double)k.bytes_out);
+        put_metric(o, "weir_kafka_fetch_sessions", "gauge", "Fetch sessions.", k.fetch_sessions);
+        put_metric(o, "weir_kafka_fetch_session_partitions", "gauge", "Partitions that fetch sessions follow.",
+                   k.fetch_session_partitions);
+        put_metric(o, "weir_kafka_fetch_sessions_evicted_total", "counter", "Fetch sessions that lost their slot.",
+                   (double)k.fetch_sessions_evicted_total);
     }
     put_partition_offsets(o, r->broker);
 }

@@ -17,11 +17,14 @@
 #define LIMIT_RECORD_HEADERS_MAX 1024             /* per record; more: invalid record */
 
 /* ---- connections ---- */
-#define LIMIT_CONNECTIONS_MAX 10000             /* per listener; more: closed at accept */
-#define LIMIT_CONN_INFLIGHT_MAX 32              /* requests of one connection not yet answered; more: reading pauses */
-#define LIMIT_CONN_SEND_BYTES_MAX (64u << 20)   /* queued replies; more: reading pauses */
-#define LIMIT_HTTP_HEADER_BYTES_MAX (16u << 10) /* larger: 431 */
-#define LIMIT_HTTP_BODY_BYTES_MAX (1u << 20)    /* larger: 413 */
+#define LIMIT_CONNECTIONS_MAX 10000           /* per listener; more: closed at accept */
+#define LIMIT_CONN_INFLIGHT_MAX 32            /* requests of one connection not yet answered; more: reading pauses */
+#define LIMIT_CONN_SEND_BYTES_MAX (64u << 20) /* queued replies; more: reading pauses */
+#define LIMIT_FETCH_SESSIONS_MAX 1000         /* Kafka's; per listener; more: the oldest idle one goes, else declined */
+#define LIMIT_FETCH_SESSION_PARTITIONS_MAX 200000u         /* of all sessions, about 350 bytes each; more: declined */
+#define LIMIT_FETCH_SESSION_IDLE_NS (120ull * 1000000000u) /* Kafka's; younger ones keep their slot */
+#define LIMIT_HTTP_HEADER_BYTES_MAX (16u << 10)            /* larger: 431 */
+#define LIMIT_HTTP_BODY_BYTES_MAX (1u << 20)               /* larger: 413 */
 
 /* ---- log ---- */
 #define LIMIT_SEGMENT_BYTES_DEFAULT (256u << 20) /* rolls at the batch that would pass it */

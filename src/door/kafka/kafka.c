@@ -1,5 +1,5 @@
 /* The door itself: listener, list of connections, and its end. */
-#include "door/kafka/kafka_int.h"
+#include "door/kafka/fetch_session.h"
 
 #include <stdlib.h>
 
@@ -12,6 +12,7 @@ static void door_free(struct kafka_door *d)
     d->sys->loop->timer_stop(d->sys->loop, &d->drain_timer);
     while ((link = list_pop_front(&d->spare)) != NULL)
         kafka_request_destroy(CONTAINER_OF(link, struct kafka_request, link));
+    fetch_sessions_deinit(&d->fetch_sessions);
     free(d);
     if (closed != NULL) closed(arg);
 }
@@ -32,8 +33,10 @@ enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const s
     check(d->net != NULL);
     list_init(&d->conns);
     list_init(&d->spare);
+    fetch_sessions_init(&d->fetch_sessions, sys);
     rc = d->net->listen(d->net, &o->listen, kafka_conn_accept, d, &d->listener, bound, e);
     if (rc != ERR_NONE) {
+        fetch_sessions_deinit(&d->fetch_sessions);
         free(d);
         return err_wrap(e, rc, "opening the Kafka door");
     }
@@ -83,4 +86,7 @@ void kafka_door_close(struct kafka_door *d, void (*done)(void *arg), void *arg)
 void kafka_door_stats(const struct kafka_door *d, struct kafka_door_stats *out)
 {
     *out = d->stats;
+    out->fetch_sessions = map_count(&d->fetch_sessions.by_id);
+    out->fetch_session_partitions = d->fetch_sessions.n_parts;
+    out->fetch_sessions_evicted_total = d->fetch_sessions.evicted_total;
 }

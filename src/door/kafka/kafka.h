@@ -23,7 +23,8 @@ void kafka_door_close(struct kafka_door *d, void (*done)(void *arg), void *arg);
 
 struct kafka_door_stats {
     uint64_t connections_total, requests_total, request_errors_total, bytes_in, bytes_out;
-    uint32_t connections;
+    uint32_t connections, fetch_sessions, fetch_session_partitions;
+    uint64_t fetch_sessions_evicted_total;
 };
 void kafka_door_stats(const struct kafka_door *d, struct kafka_door_stats *out);
 

@@ -8,6 +8,7 @@
 #define WEIR_DOOR_KAFKA_KAFKA_INT_H
 
 #include "base/limits.h"
+#include "base/map.h"
 #include "broker/auth.h"
 #include "broker/txn.h"
 #include "door/kafka/kafka.h"
@@ -23,6 +24,16 @@
 #define KAFKA_ANONYMOUS "User:ANONYMOUS"
 #define KAFKA_DRAIN_MS 5000 /* a closing door waits so long for replies to leave */
 
+struct fetch_session;
+struct fetch_sessions { /* fetch_session.c */
+    struct map by_id;   /* the 4 bytes of the id -> struct fetch_session */
+    struct list by_use; /* the one that was used longest ago first */
+    struct loop *loop;
+    struct rng *rng;
+    uint32_t n_parts; /* of all */
+    uint64_t evicted_total;
+};
+
 struct kafka_door {
     struct broker *broker; /* borrowed */
     const struct sys *sys; /* borrowed */
@@ -33,6 +44,7 @@ struct kafka_door {
     struct list spare; /* struct kafka_request, for reuse */
     uint32_t n_spare;
     struct kafka_door_stats stats;
+    struct fetch_sessions fetch_sessions;
     bool is_closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -194,7 +206,9 @@ enum kafka_error {
     KE_UNSTABLE_OFFSET_COMMIT = 88,
     KE_PRODUCER_FENCED = 90,
     KE_UNKNOWN_TOPIC_ID = 100,
+    KE_INCONSISTENT_TOPIC_ID = 103,
     KE_TRANSACTIONAL_ID_NOT_FOUND = 105,
+    KE_FETCH_SESSION_TOPIC_ID_ERROR = 106,
 };
 /* What a failed call into topics, partitions or the log is for a client. */
 int16_t kafka_error_of(enum err_code rc);
