@@ -33,13 +33,20 @@ static const struct {
     {KAFKA_TXN_OFFSET_COMMIT, kafka_handle_txn_offset_commit},
     {KAFKA_DESCRIBE_CONFIGS, kafka_handle_describe_configs},
     {KAFKA_ALTER_CONFIGS, kafka_handle_alter_configs},
+    {KAFKA_DESCRIBE_LOG_DIRS, kafka_handle_describe_log_dirs},
     {KAFKA_CREATE_PARTITIONS, kafka_handle_create_partitions},
     {KAFKA_DELETE_GROUPS, kafka_handle_delete_groups},
+    {KAFKA_ELECT_LEADERS, kafka_handle_elect_leaders},
     {KAFKA_INCREMENTAL_ALTER_CONFIGS, kafka_handle_incremental_alter_configs},
+    {KAFKA_ALTER_PARTITION_REASSIGNMENTS, kafka_handle_alter_partition_reassignments},
+    {KAFKA_LIST_PARTITION_REASSIGNMENTS, kafka_handle_list_partition_reassignments},
     {KAFKA_OFFSET_DELETE, kafka_handle_offset_delete},
     {KAFKA_DESCRIBE_CLUSTER, kafka_handle_describe_cluster},
+    {KAFKA_DESCRIBE_PRODUCERS, kafka_handle_describe_producers},
     {KAFKA_DESCRIBE_TRANSACTIONS, kafka_handle_describe_transactions},
     {KAFKA_LIST_TRANSACTIONS, kafka_handle_list_transactions},
+    {KAFKA_LIST_CONFIG_RESOURCES, kafka_handle_list_config_resources},
+    {KAFKA_DESCRIBE_TOPIC_PARTITIONS, kafka_handle_describe_topic_partitions},
 };
 
 static int find_message(int16_t key)

@@ -173,6 +173,7 @@ enum kafka_error {
     KE_INVALID_SESSION_TIMEOUT = 26,
     KE_REBALANCE_IN_PROGRESS = 27,
     KE_TOPIC_AUTHORIZATION_FAILED = 29,
+    KE_CLUSTER_AUTHORIZATION_FAILED = 31,
     KE_INVALID_TIMESTAMP = 32,
     KE_UNSUPPORTED_VERSION = 35,
     KE_TOPIC_ALREADY_EXISTS = 36,
@@ -201,6 +202,8 @@ enum kafka_error {
     KE_MEMBER_ID_REQUIRED = 79,
     KE_GROUP_MAX_SIZE_REACHED = 81,
     KE_FENCED_INSTANCE_ID = 82,
+    KE_ELECTION_NOT_NEEDED = 84,
+    KE_NO_REASSIGNMENT_IN_PROGRESS = 85,
     KE_GROUP_SUBSCRIBED_TO_TOPIC = 86,
     KE_INVALID_RECORD = 87,
     KE_UNSTABLE_OFFSET_COMMIT = 88,
@@ -209,6 +212,8 @@ enum kafka_error {
     KE_INCONSISTENT_TOPIC_ID = 103,
     KE_TRANSACTIONAL_ID_NOT_FOUND = 105,
     KE_FETCH_SESSION_TOPIC_ID_ERROR = 106,
+    KE_TRANSACTION_ABORTABLE = 120,
+    KE_INVALID_REGULAR_EXPRESSION = 128,
 };
 /* What a failed call into topics, partitions or the log is for a client. */
 int16_t kafka_error_of(enum err_code rc);
@@ -282,6 +287,13 @@ void kafka_handle_end_txn(struct kafka_request *q, void *body);
 void kafka_handle_txn_offset_commit(struct kafka_request *q, void *body);
 void kafka_handle_describe_transactions(struct kafka_request *q, void *body); /* txn_admin.c */
 void kafka_handle_list_transactions(struct kafka_request *q, void *body);
+void kafka_handle_describe_log_dirs(struct kafka_request *q, void *body); /* cluster_admin.c */
+void kafka_handle_elect_leaders(struct kafka_request *q, void *body);
+void kafka_handle_alter_partition_reassignments(struct kafka_request *q, void *body);
+void kafka_handle_list_partition_reassignments(struct kafka_request *q, void *body);
+void kafka_handle_describe_producers(struct kafka_request *q, void *body);
+void kafka_handle_list_config_resources(struct kafka_request *q, void *body);
+void kafka_handle_describe_topic_partitions(struct kafka_request *q, void *body);
 void kafka_handle_describe_configs(struct kafka_request *q, void *body); /* configs.c */
 void kafka_handle_alter_configs(struct kafka_request *q, void *body);    /* alter_configs.c */
 void kafka_handle_incremental_alter_configs(struct kafka_request *q, void *body);
