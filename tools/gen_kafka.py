@@ -7,9 +7,9 @@ small and is fuzzed once. The output depends on the input only."""
 import re
 import sys
 
-SCALARS = {'i8': 'int8_t', 'i16': 'int16_t', 'i32': 'int32_t', 'i64': 'int64_t', 'bool': 'bool', 'str': 'struct bytes',
+SCALARS = {'i8': 'int8_t', 'i16': 'int16_t', 'i32': 'int32_t', 'i64': 'int64_t', 'f64': 'double', 'bool': 'bool', 'str': 'struct bytes',
            'bytes': 'struct bytes', 'records': 'struct bytes'}
-KINDS = {'i8': 'WIRE_I8', 'i16': 'WIRE_I16', 'i32': 'WIRE_I32', 'i64': 'WIRE_I64', 'bool': 'WIRE_BOOL', 'uuid': 'WIRE_UUID',
+KINDS = {'i8': 'WIRE_I8', 'i16': 'WIRE_I16', 'i32': 'WIRE_I32', 'i64': 'WIRE_I64', 'f64': 'WIRE_F64', 'bool': 'WIRE_BOOL', 'uuid': 'WIRE_UUID',
          'str': 'WIRE_STR', 'bytes': 'WIRE_BYTES', 'records': 'WIRE_RECORDS', 'struct': 'WIRE_STRUCT'}
 NAMED = {'null': 0, 'true': 1, 'false': 0, 'I32MAX': 2**31 - 1, 'I32MIN': -2**31}
 VERSION_MAX = 127

@@ -79,6 +79,16 @@ int cmd_sql(struct cli *c);
 int cmd_group_list(struct cli *c);
 int cmd_group_describe(struct cli *c);
 int cmd_group_reset(struct cli *c);
+int cmd_user_add(struct cli *c);
+int cmd_user_passwd(struct cli *c);
+int cmd_user_delete(struct cli *c);
+int cmd_user_list(struct cli *c);
+int cmd_acl_add(struct cli *c);
+int cmd_acl_remove(struct cli *c);
+int cmd_acl_list(struct cli *c);
+int cmd_quota_set(struct cli *c);
+int cmd_quota_remove(struct cli *c);
+int cmd_quota_list(struct cli *c);
 int cmd_verify(struct cli *c);
 int cmd_version(struct cli *c);
 

@@ -115,6 +115,16 @@ static enum err_code read_options(struct cli *c, struct server_options *o, struc
     o->broker.batch_bytes_max = (uint32_t)cli_get_size(c, "max-message-bytes");
     o->broker.group_initial_delay_ms = cli_get_duration_ms(c, "group-initial-delay");
     if (o->broker.group_initial_delay_ms == 0) o->broker.group_initial_delay_ms = -1;
+    o->kafka_login = o->broker.login_required = cli_has(c, "login");
+    o->kafka_plain_unencrypted = cli_has(c, "plain-without-tls");
+    o->kafka_login_lifetime_ms = cli_get_duration_ms(c, "login-lifetime");
+    if (o->kafka_login_lifetime_ms < 0) o->kafka_login_lifetime_ms = 0;
+    o->broker.super_users = cli_get(c, "super-users");
+    o->broker.allow_without_rules = cli_has(c, "allow-without-rules");
+    o->kafka_idle_ms = cli_get_duration_ms(c, "idle-timeout");
+    if (o->kafka_idle_ms <= 0) o->kafka_idle_ms = INT64_MAX / 2000000; /* none */
+    o->kafka_connections_max = (uint32_t)cli_get_int(c, "max-connections", 1, LIMIT_CONNECTIONS_MAX);
+    o->kafka_connections_per_ip = (uint32_t)cli_get_int(c, "max-connections-per-ip", 0, LIMIT_CONNECTIONS_MAX);
     cli_get_address(c, "kafka", &o->kafka, &o->kafka_on);
     cli_get_address(c, "http", &o->http, &o->http_on);
     cli_get_address(c, "kafka-advertise", &o->kafka_advertise, &advertise);

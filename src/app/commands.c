@@ -22,7 +22,15 @@
         {"segment-bytes", 0, "SIZE", "256MiB", "Size at which a new segment file begins", true},                        \
         {"max-message-bytes", 0, "SIZE", "1048588", "Largest record batch taken from clients", true},                   \
         {"group-initial-delay", 0, "DURATION", "500ms", "First rebalance of an empty group waits this long", true},     \
+        {"idle-timeout", 0, "DURATION", "10m", "Close a Kafka connection without a byte for so long", true},            \
+        {"max-connections", 0, "N", "10000", "Kafka connections at once; more are closed", true},                       \
+        {"max-connections-per-ip", 0, "N", "0", "... of one address; 0: as many as of all", true},                      \
         {"log-level", 0, "LEVEL", "info", "error, warn, info or debug", true},                                          \
+        {"login", 0, NULL, NULL, "Kafka clients must log in (SASL); nobody is anonymous any more", true},               \
+        {"super-users", 0, "PRINCIPALS", NULL, "May do everything, e.g. \"User:admin;User:ops\"", true},                \
+        {"allow-without-rules", 0, NULL, NULL, "Allow what no rule is about, although there are users", true},          \
+        {"login-lifetime", 0, "DURATION", "none", "A login must be renewed after this", true},                          \
+        {"plain-without-tls", 0, NULL, NULL, "Take passwords (SASL PLAIN) over unencrypted connections", true},         \
         {"insecure-i-know", 0, NULL, NULL, "Allow addresses other than loopback although there is no login yet", true}, \
     {                                                                                                                   \
         NULL, 0, NULL, NULL, NULL, false                                                                                \
@@ -105,6 +113,44 @@ static const struct cli_option verify_options[] = {
     {"data", 'd', "DIR", "./weir-data", "Data directory; no server may have it open", true},
     {NULL, 0, NULL, NULL, NULL, false},
 };
+#define AUTH_OPTIONS                                                                                                   \
+    {"broker", 'b', "HOST:PORT", "127.0.0.1:9092", "Server: Weir or any Kafka broker", true},                          \
+    {                                                                                                                  \
+        "data", 'd', "DIR", NULL, "Change this data directory, which no server has open", false                        \
+    }
+static const struct cli_option auth_options[] = {AUTH_OPTIONS, {NULL, 0, NULL, NULL, NULL, false}};
+static const struct cli_option password_options[] = {
+    AUTH_OPTIONS,
+    {"password-file", 0, "FILE", NULL, "The password is the first line of this file; -: of standard input", false},
+    {NULL, 0, NULL, NULL, NULL, false},
+};
+static const struct cli_option rule_options[] = {
+    AUTH_OPTIONS,
+    {"allow", 0, "PRINCIPAL", NULL, "Who may, e.g. User:alice; User:* is everybody", false},
+    {"deny", 0, "PRINCIPAL", NULL, "Who may not; stronger than any --allow", false},
+    {"operation", 'o', "NAME", NULL,
+     "read, write, create, delete, alter, describe, describe-configs, alter-configs, cluster-action, "
+     "idempotent-write or all; may be repeated",
+     false},
+    {"topic", 't', "NAME", NULL, "On this topic; * is every topic", false},
+    {"group", 'g', "NAME", NULL, "On this consumer group", false},
+    {"transactional-id", 0, "NAME", NULL, "On this transactional id", false},
+    {"cluster", 0, NULL, NULL, "On the server as a whole", false},
+    {"prefix", 0, NULL, NULL, "On everything whose name begins so", false},
+    {"host", 0, "ADDRESS", NULL, "Only from this numeric address", false},
+    {NULL, 0, NULL, NULL, NULL, false},
+};
+#define QUOTA_OPTIONS                                                                                                  \
+    BROKER_OPTIONS, {"user", 'u', "NAME", NULL, "Of this user; without login everybody is ANONYMOUS", false},          \
+        {"default-user", 0, NULL, NULL, "Of each user without a quota of its own", false},                             \
+        {"client-id", 'c', "NAME", NULL, "Of this client.id; with --user: of that user's", false},                     \
+        {"default-client-id", 0, NULL, NULL, "Of each client.id without a quota of its own", false},                   \
+        {"ip", 0, "ADDRESS", NULL, "Of this numeric address (connection_creation_rate)", false},                       \
+        {"default-ip", 0, NULL, NULL, "Of each address without a quota of its own", false},                            \
+    {                                                                                                                  \
+        NULL, 0, NULL, NULL, NULL, false                                                                               \
+    }
+static const struct cli_option quota_options[] = {QUOTA_OPTIONS};
 static const struct cli_option no_options[] = {{NULL, 0, NULL, NULL, NULL, false}};
 
 const struct cli_command cli_commands[] = {
@@ -175,6 +221,42 @@ const struct cli_command cli_commands[] = {
      "  weir group reset billing --topic orders --to start\n"
      "  weir group reset billing --topic orders --to @-1h --yes",
      cmd_group_reset, 1, 1},
+    {"user add", "Add a user", "NAME", password_options,
+     "The password is asked for, or read from standard input or --password-file; never an argument. Make the first "
+     "user "
+     "of a server with --data, before it starts.",
+     "  weir user add admin --data /var/lib/weir\n"
+     "  weir user add alice --password-file alice.secret",
+     cmd_user_add, 1, 1},
+    {"user passwd", "Change a user's password", "NAME", password_options, NULL, "  weir user passwd alice",
+     cmd_user_passwd, 1, 1},
+    {"user delete", "Delete a user; connections of that user are closed", "NAME", auth_options, NULL,
+     "  weir user delete alice", cmd_user_delete, 1, 1},
+    {"user list", "List users", "", auth_options, NULL, "  weir user list", cmd_user_list, 0, 0},
+    {"acl add", "Allow or deny something to somebody", "", rule_options,
+     "As soon as there is a user or a rule, what no rule allows is denied, except to super users.",
+     "  weir acl add --allow User:alice --operation read --topic orders\n"
+     "  weir acl add --allow User:alice --operation read --group billing\n"
+     "  weir acl add --allow User:bob -o write -o create --topic pay --prefix",
+     cmd_acl_add, 0, 0},
+    {"acl remove", "Remove rules", "", rule_options, "Named as they were added; without --host: from every host.",
+     "  weir acl remove --allow User:alice --operation read --topic orders", cmd_acl_remove, 0, 0},
+    {"acl list", "List all rules", "", auth_options, NULL, "  weir acl list\n  weir acl list --json", cmd_acl_list, 0,
+     0},
+    {"quota set", "Limit what a user, a program or an address may ask for", "NAME=VALUE...", quota_options,
+     "producer_byte_rate and consumer_byte_rate are bytes a second (10MB is taken, too), request_percentage is of the\n"
+     "server's thread (100: all of it), controller_mutation_rate partitions a second created or deleted,\n"
+     "connection_creation_rate connections a second. The rule that says most decides: user and client id, user, client "
+     "id.",
+     "  weir quota set --user alice producer_byte_rate=10MB consumer_byte_rate=20MB\n"
+     "  weir quota set --default-client-id request_percentage=50\n"
+     "  weir quota set --default-ip connection_creation_rate=20",
+     cmd_quota_set, 1, 5},
+    {"quota remove", "Take limits away again", "[NAME...]", quota_options, "Without names: all of it.",
+     "  weir quota remove --user alice producer_byte_rate\n  weir quota remove --default-client-id", cmd_quota_remove,
+     0, 5},
+    {"quota list", "List all quotas", "", broker_options, NULL, "  weir quota list\n  weir quota list --json",
+     cmd_quota_list, 0, 0},
     {"verify", "Read a whole data directory and say what is wrong with it", "", verify_options,
      "Changes nothing. Exit code 0: all is well (a torn tail that was never acknowledged is well), 4: damage was "
      "found.",

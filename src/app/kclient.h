@@ -10,6 +10,8 @@
 #ifndef WEIR_APP_KCLIENT_H
 #define WEIR_APP_KCLIENT_H
 
+#include "broker/auth.h"
+#include "broker/quota.h"
 #include "base/arena.h"
 #include "base/batch.h"
 #include "base/err.h"
@@ -194,5 +196,26 @@ MUST_USE enum err_code kclient_group_offsets(struct kclient *k, struct bytes gro
 MUST_USE enum err_code kclient_group_set_offsets(struct kclient *k, struct bytes group_id,
                                                  struct kclient_group_offset *offsets, int n, struct err *e);
 MUST_USE enum err_code kclient_group_delete(struct kclient *k, struct bytes group_id, struct err *e);
+
+/* ---- users and rules (kclient_auth.c) ---- */
+/* New, or with a new password: only what SCRAM derives from it is sent. */
+MUST_USE enum err_code kclient_user_set(struct kclient *k, struct bytes name, struct bytes password, struct err *e);
+MUST_USE enum err_code kclient_user_delete(struct kclient *k, struct bytes name, struct err *e); /* ERR_NOT_FOUND */
+/* only: one user; null: all. Bit n of the mask: mechanism n of SCRAM. */
+MUST_USE enum err_code kclient_users(struct kclient *k, struct bytes only,
+                                     void (*fn)(void *arg, struct bytes name, unsigned mask), void *arg, struct err *e);
+MUST_USE enum err_code kclient_acl_add(struct kclient *k, const struct acl *rule, struct err *e);
+/* *n grows by the number of rules removed. */
+MUST_USE enum err_code kclient_acl_remove(struct kclient *k, const struct acl *filter, int *n, struct err *e);
+MUST_USE enum err_code kclient_acls(struct kclient *k, const struct acl *filter,
+                                    void (*fn)(void *arg, const struct acl *a), void *arg, struct err *e);
+
+/* ---- quotas (kclient_quota.c) ---- */
+MUST_USE enum err_code kclient_quota_alter(struct kclient *k, const struct quota_entity *entity,
+                                           const struct quota_change *changes, int n, struct err *e);
+MUST_USE enum err_code kclient_quotas(struct kclient *k,
+                                      void (*fn)(void *arg, const struct quota_entity *entity,
+                                                 const struct quota_limits *limits),
+                                      void *arg, struct err *e);
 
 #endif

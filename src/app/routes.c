@@ -1,6 +1,9 @@
 /* routes.c: see routes.h. Metric names follow Prometheus' rules: base units, _total for counters, low cardinality. */
 #include "app/routes.h"
 
+#include "broker/auth.h"
+#include "broker/quota.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -56,6 +59,14 @@ static void on_client_drained(void *arg)
     sql_request_resume(c->request);
 }
 
+/* Nobody logs in here: once rights exist, a statement would be a way around them. */
+static bool sql_is_refused(const struct routes *r, struct http_reply *reply)
+{
+    if (!auth_is_on(r->broker)) return false;
+    http_reply_error(reply, 403, "denied", "this server has users, and SQL over HTTP has no login", NULL);
+    return true;
+}
+
 static void route_sql(void *arg, const struct http_request *q, struct http_reply *reply)
 {
     struct routes *r = arg;
@@ -70,6 +81,7 @@ static void route_sql(void *arg, const struct http_request *q, struct http_reply
         http_reply_error(reply, 503, "stopping", "the server is stopping", NULL);
         return;
     }
+    if (sql_is_refused(r, reply)) return;
     events = bytes_equal(q->query, BYTES_LIT("format=events"));
     c = calloc(1, sizeof *c);
     check(c != NULL);
@@ -148,6 +160,24 @@ static double resident_bytes(struct broker *b)
     return (double)resident * (double)sysconf(_SC_PAGESIZE);
 }
 
+static void put_quota_metrics(struct buf *o, struct broker *b)
+{
+    struct quota_stats q;
+
+    quota_stats(b, &q);
+    put_metric(o, "weir_quotas", "gauge", "Rules of quotas.", q.rules);
+    buf_put_str(o, "# HELP weir_quota_throttled_total Answers that told a client to wait.\n"
+                   "# TYPE weir_quota_throttled_total counter\n");
+    for (int i = 0; i < QUOTA_KINDS; i++)
+        buf_printf(o, "weir_quota_throttled_total{quota=\"%s\"} %llu\n", quota_kind_name((enum quota_kind)i),
+                   (unsigned long long)q.throttled[i]);
+    buf_put_str(o, "# HELP weir_quota_throttled_seconds_total For how long.\n"
+                   "# TYPE weir_quota_throttled_seconds_total counter\n");
+    for (int i = 0; i < QUOTA_KINDS; i++)
+        buf_printf(o, "weir_quota_throttled_seconds_total{quota=\"%s\"} %.3f\n", quota_kind_name((enum quota_kind)i),
+                   (double)q.throttled_ms[i] / 1000);
+}
+
 static void put_broker_metrics(struct buf *o, struct routes *r)
 {
     struct broker_stats st;
@@ -185,6 +215,17 @@ static void put_broker_metrics(struct buf *o, struct routes *r)
                    (double)k.request_errors_total);
         put_metric(o, "weir_kafka_received_bytes_total", "counter", "Bytes received from Kafka clients.",
                    (double)k.bytes_in);
+        put_metric(o, "weir_kafka_connections_refused_total", "counter",
+                   "Kafka connections over a limit of their number.", (double)k.connections_refused);
+        put_metric(o, "weir_kafka_connections_idle_total", "counter",
+                   "Kafka connections closed because nothing moved, or a request did not get on.",
+                   (double)k.connections_idle);
+        put_metric(o, "weir_kafka_connections_shed_total", "counter",
+                   "Kafka connections closed because their answers held the most memory.", (double)k.connections_shed);
+        put_metric(o, "weir_kafka_receive_buffer_bytes", "gauge", "Memory of requests that are arriving.",
+                   (double)k.receive_bytes);
+        put_metric(o, "weir_kafka_held_bytes", "gauge", "Memory of large requests and answers that have not left.",
+                   (double)k.held_bytes);
         put_metric(o, "weir_kafka_sent_bytes_total", "counter", "Bytes sent to Kafka clients.", (double)k.bytes_out);
         put_metric(o, "weir_kafka_fetch_sessions", "gauge", "Fetch sessions.", k.fetch_sessions);
         put_metric(o, "weir_kafka_fetch_session_partitions", "gauge", "Partitions that fetch sessions follow.",
@@ -192,6 +233,7 @@ static void put_broker_metrics(struct buf *o, struct routes *r)
         put_metric(o, "weir_kafka_fetch_sessions_evicted_total", "counter", "Fetch sessions that lost their slot.",
                    (double)k.fetch_sessions_evicted_total);
     }
+    put_quota_metrics(o, r->broker);
     put_partition_offsets(o, r->broker);
 }
 

@@ -92,8 +92,15 @@ static enum err_code open_doors(struct server *s, struct err *e)
 {
     enum err_code rc = ERR_NONE;
     if (s->options.kafka_on) {
-        struct kafka_door_options o = {
-            .listen = s->options.kafka, .advertise = s->options.kafka_advertise, .node_id = 1};
+        struct kafka_door_options o = {.listen = s->options.kafka,
+                                       .advertise = s->options.kafka_advertise,
+                                       .node_id = 1,
+                                       .sasl = s->options.kafka_login,
+                                       .plain_unencrypted = s->options.kafka_plain_unencrypted,
+                                       .login_lifetime_ms = s->options.kafka_login_lifetime_ms,
+                                       .idle_ms = s->options.kafka_idle_ms,
+                                       .connections_max = s->options.kafka_connections_max,
+                                       .connections_per_ip_max = s->options.kafka_connections_per_ip};
         rc = kafka_door_open(&s->kafka, s->broker, &o, &s->kafka_bound, e);
     }
     if (rc == ERR_NONE && s->options.http_on)

@@ -9,7 +9,11 @@ struct server_options {
     struct broker_options broker;
     bool kafka_on, http_on;
     struct net_address kafka, http;
-    struct net_address kafka_advertise; /* host empty: what the client connected to */
+    struct net_address kafka_advertise;                       /* host empty: what the client connected to */
+    bool kafka_login, kafka_plain_unencrypted;                /* as kafka_door_options' sasl and plain_unencrypted */
+    int64_t kafka_login_lifetime_ms;                          /* 0: for ever */
+    int64_t kafka_idle_ms;                                    /* 0: the default, as the next two */
+    uint32_t kafka_connections_max, kafka_connections_per_ip; /* per listener */
     enum diag_level log_level;
     int64_t commit_interval_ms;
     /* Called once everything accepts; addresses are the bound ones. Runs on the loop. */

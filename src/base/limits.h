@@ -23,8 +23,13 @@
 #define LIMIT_FETCH_SESSIONS_MAX 1000         /* Kafka's; per listener; more: the oldest idle one goes, else declined */
 #define LIMIT_FETCH_SESSION_PARTITIONS_MAX 200000u         /* of all sessions, about 350 bytes each; more: declined */
 #define LIMIT_FETCH_SESSION_IDLE_NS (120ull * 1000000000u) /* Kafka's; younger ones keep their slot */
-#define LIMIT_HTTP_HEADER_BYTES_MAX (16u << 10)            /* larger: 431 */
-#define LIMIT_HTTP_BODY_BYTES_MAX (1u << 20)               /* larger: 413 */
+#define LIMIT_CONN_IDLE_MS (10ll * 60 * 1000)       /* Kafka's connections.max.idle.ms; longer without a byte: closed */
+#define LIMIT_FRAME_MS 30000                        /* a begun frame may take so long, and longer only when ... */
+#define LIMIT_FRAME_BYTES_PER_S 1024u               /* ... its bytes come faster than this; else: closed */
+#define LIMIT_RECEIVE_BYTES_MAX ((size_t)256 << 20) /* begun frames of one door; more: reading waits, one goes on */
+#define LIMIT_HELD_BYTES_MAX ((size_t)128 << 20)    /* requests and answers of one door; more: the largest is closed */
+#define LIMIT_HTTP_HEADER_BYTES_MAX (16u << 10)     /* larger: 431 */
+#define LIMIT_HTTP_BODY_BYTES_MAX (1u << 20)        /* larger: 413 */
 
 /* ---- log ---- */
 #define LIMIT_SEGMENT_BYTES_DEFAULT (256u << 20) /* rolls at the batch that would pass it */
@@ -41,6 +46,26 @@
 #define LIMIT_SESSION_TIMEOUT_MAX_MS 1800000
 #define LIMIT_GROUP_MEMBERS_MAX 1000
 #define LIMIT_OFFSET_METADATA_LEN_MAX 4096
+
+/* ---- quotas ---- */
+#define LIMIT_QUOTAS_MAX 10000         /* rules; more: refused */
+#define LIMIT_QUOTA_NAME_LEN_MAX 1024  /* of a user, client id or address in a rule; longer: refused, never matches */
+#define LIMIT_QUOTA_BUCKETS_MAX 10000u /* windows, about 200 bytes each; further ones share one */
+
+/* ---- users and rules ---- */
+#define LIMIT_USER_NAME_LEN_MAX 128          /* longer: refused, unknown at login */
+#define LIMIT_PASSWORD_LEN_MAX 1024          /* longer: refused, wrong at login */
+#define LIMIT_USERS_MAX 10000                /* more: refused */
+#define LIMIT_ACLS_MAX 20000                 /* more: refused */
+#define LIMIT_ACL_NAME_LEN_MAX 512           /* of a rule's resource, as LIMIT_GROUP_ID_LEN_MAX; longer: refused */
+#define LIMIT_PRINCIPAL_LEN_MAX 512          /* longer: the rule is refused, the connection closed */
+#define LIMIT_SCRAM_ITERATIONS_MIN 4096      /* Kafka's and RFC 7677's; fewer: refused */
+#define LIMIT_SCRAM_ITERATIONS_MAX 16384     /* Kafka's; more: refused (each login would cost the server more) */
+#define LIMIT_PASSWORD_CHECKS_MAX 64         /* derivations waiting, 5 ms each; more: the login fails */
+#define LIMIT_BEFORE_LOGIN_BYTES (64u << 10) /* one request before login; larger: closed */
+#define LIMIT_LOGIN_MS 10000                 /* a connection without login after that: closed */
+#define LIMIT_AUDIT_FAILURES_PER_S 50        /* audited; more are counted only */
+#define LIMIT_AUDIT_QUEUE_BYTES (1u << 20)   /* lines not appended yet; more are counted only */
 
 /* ---- flows ---- */
 #define LIMIT_CHUNK_ROWS 2048          /* rows of a columnar batch */

@@ -6,11 +6,12 @@
  *   meta.c       _weir_meta: topics, definitions retention.c  removing what is old
  *   topic.c      topics, directories, leftovers  group*.c     consumer groups and offsets
  *   txn*.c       transactions                    port*.c      port/port.h over all of it
+ *   quota.c      rules and windows of quotas
  *
  * Order of opening: lock, identity (new epoch on disk), _weir_meta whole, every topic's logs, leftovers, groups,
  * transactions.
  * Nothing is written before the identity says that the format is ours. */
-#include "broker/broker_int.h"
+#include "broker/auth_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +60,8 @@ static void broker_free(struct broker *b)
     b->is_closing = true;
     loop->timer_stop(loop, &b->sync_timer);
     loop->timer_stop(loop, &b->retention_timer);
+    quotas_destroy(b);
+    auth_destroy(b);
     txns_destroy(b);
     groups_destroy(b);
     for (struct list *n; (n = list_pop_front(&b->moved)) != NULL;)
@@ -115,6 +118,8 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
     if (rc == ERR_NONE) rc = topics_open(b, e);
     if (rc == ERR_NONE) rc = groups_open(b, e);
     if (rc == ERR_NONE) rc = txns_open(b, e);
+    if (rc == ERR_NONE) rc = quotas_open(b, e);
+    if (rc == ERR_NONE) rc = auth_open(b, e);
     if (rc != ERR_NONE) {
         broker_free(b);
         return err_wrap(e, rc, "data directory %s", o->data_dir);
@@ -146,6 +151,7 @@ void broker_close(struct broker *b)
     syncer_settle(b->syncer);
     groups_close(b);
     txns_close(b);
+    auth_close(b);
     b->is_closing = true;
     for (struct topic *t; (t = topic_next(b, &pos)) != NULL;) {
         for (int32_t i = 0; i < t->n_partitions; i++)

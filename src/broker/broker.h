@@ -33,6 +33,9 @@ struct broker_options {
     uint32_t batch_bytes_max;              /* 0: LIMIT_BATCH_BYTES_DEFAULT */
     int64_t group_initial_delay_ms;        /* first rebalance of an empty group; < 0: 0; 0: default 500 */
     int64_t offsets_retention_ms;          /* 0: 7 days */
+    bool login_required;      /* rules hold even while there is no user (auth.h A1) */
+    bool allow_without_rules; /* Kafka's allow.everyone.if.no.acl.found */
+    const char *super_users;  /* principals, separated by ';': "User:admin;User:CN=ops". NULL: none */
 };
 /* Takes the directory's lock, recovers everything. ERR_BUSY: another process has it. ERR_UNSUPPORTED: newer format,
  * untouched. Partitions with rot open read-only and are reported to the diag. `sys` is borrowed. */

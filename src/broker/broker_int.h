@@ -29,8 +29,10 @@
 #define TOPIC_BLOCKS_MAX 12 /* each doubles at least: 2^11 partitions, see LIMIT_PARTITIONS_PER_TOPIC_MAX */
 #define DATA_DIR_LEN_MAX (LIMIT_PATH_LEN_MAX - 512) /* leaves room for every name below it */
 
+struct auth;
 struct groups;
 struct txns;
+struct quotas;
 
 struct partition {
     struct topic *topic; /* borrowed: the topic owns its partitions */
@@ -112,6 +114,9 @@ struct broker {
 
     struct groups *groups; /* owned; see group_int.h */
     struct txns *txns;     /* owned; see txn_int.h */
+    struct quotas *quotas; /* owned; see quota.c */
+    struct auth *auth;     /* owned; see auth_int.h */
+    struct topic *audit;   /* _weir_audit; NULL: not made yet */
     struct map open_units; /* of ports: names; value: any */
     struct broker_stats stats;
     bool is_closing;
@@ -203,7 +208,7 @@ void retention_rearm(struct broker *b); /* some topic's bounds have changed */
 /* Compacted topics keep their records unless cleanup.policy says delete, too. */
 static inline bool topic_deletes(const struct topic *t)
 {
-    return !t->is_internal && (!t->config.compact || t->config.compact_and_delete);
+    return (!t->is_internal || t == t->broker->audit) && (!t->config.compact || t->config.compact_and_delete);
 }
 void retention_fire(struct timer *t);
 
@@ -213,6 +218,10 @@ void groups_deliver(struct broker *b); /* calls what is answered */
 void groups_close(struct broker *b);   /* answers parked requests with ERR_CLOSED */
 void groups_destroy(struct broker *b);
 void groups_topic_deleted(struct broker *b, struct bytes topic);
+
+/* ---- quota.c ---- */
+MUST_USE enum err_code quotas_open(struct broker *b, struct err *e);
+void quotas_destroy(struct broker *b);
 
 /* ---- txn*.c ---- */
 MUST_USE enum err_code txns_open(struct broker *b, struct err *e);

@@ -20,6 +20,11 @@ static void seen_add(struct seen *s, int8_t type, struct bytes name)
 static int16_t find(struct kafka_request *q, const struct seen *s, int8_t type, struct bytes name, struct topic **out,
                     struct err *e)
 {
+    if (!(type == RESOURCE_TOPIC ? kafka_may(q, ACL_ALTER_CONFIGS, ACL_TOPIC, name)
+                                 : kafka_may(q, ACL_ALTER_CONFIGS, ACL_CLUSTER, BYTES_LIT(ACL_CLUSTER_NAME)))) {
+        (void)err_set(e, ERR_DENIED, "not allowed to alter this configuration");
+        return type == RESOURCE_TOPIC ? KE_TOPIC_AUTHORIZATION_FAILED : KE_CLUSTER_AUTHORIZATION_FAILED;
+    }
     if (type != RESOURCE_TOPIC) {
         (void)err_set(e, ERR_UNSUPPORTED,
                       type == RESOURCE_BROKER ? "the broker's configuration is given when it is started"
@@ -45,7 +50,10 @@ static int16_t find(struct kafka_request *q, const struct seen *s, int8_t type, 
 static int16_t apply(struct kafka_request *q, struct topic *t, const struct topic_config *c, bool validate_only,
                      struct err *e)
 {
-    return validate_only ? (int16_t)KE_NONE : kafka_error_of(topic_alter(kafka_broker(q), t, c, e));
+    if (validate_only) return KE_NONE;
+    int16_t error = kafka_error_of(topic_alter(kafka_broker(q), t, c, e));
+    kafka_audit(q, "topic.configs", topic_name(t), error);
+    return error;
 }
 
 void kafka_handle_alter_configs(struct kafka_request *q, void *body)

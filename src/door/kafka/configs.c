@@ -84,6 +84,12 @@ static void describe(struct kafka_request *q, const resource_in *in, bool synony
     int64_t id = -1;
     int n;
 
+    if (!(is_topic ? kafka_may(q, ACL_DESCRIBE_CONFIGS, ACL_TOPIC, in->resource_name)
+                   : kafka_may(q, ACL_DESCRIBE_CONFIGS, ACL_CLUSTER, BYTES_LIT(ACL_CLUSTER_NAME)))) {
+        out->error_code = is_topic ? KE_TOPIC_AUTHORIZATION_FAILED : KE_CLUSTER_AUTHORIZATION_FAILED;
+        out->error_message = BYTES_LIT("not allowed to see this configuration");
+        return;
+    }
     if (is_topic && t == NULL) {
         out->error_code = KE_UNKNOWN_TOPIC_OR_PARTITION;
         out->error_message = BYTES_LIT("no such topic");

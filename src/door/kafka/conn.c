@@ -12,7 +12,10 @@
  * C4  Memory grows with the bytes that have arrived, never with a length that a peer only claims. The rest of a large
  *     frame is read to where it belongs and nothing beyond it, so that the next frame begins at the start of the
  *     buffer and large frames are never moved.
- * C5  A connection is freed when the net has said its last word, no send is under way and no task is posted. */
+ * C5  A connection is freed when the net has said its last word, no send is under way and no task is posted. Until
+ *     then it is bounded in memory (receive.c, kafka_request_account) and in time (guard.c).
+ * C6  Before the login a request has at most LIMIT_BEFORE_LOGIN_BYTES, and only those of the login are handled; while a
+ *     password is checked none is (sasl.c). */
 #include "door/kafka/kafka_int.h"
 
 #include <stdarg.h>
@@ -24,6 +27,7 @@ static void conn_turn(struct kafka_conn *c);
 /* ---- requests ---- */
 static void request_reset(struct kafka_request *q)
 {
+    q->began_ns = q->throttle_ms = 0;
     for (int i = 0; i < q->n_slices; i++)
         if (q->slices[i].segment != NULL) log_slice_release(&q->slices[i]);
     q->slices = NULL;
@@ -83,6 +87,9 @@ static void request_end(struct kafka_request *q)
     check(c->n_requests > 0 && c->reply_bytes >= q->reply_bytes);
     c->n_requests--;
     c->reply_bytes -= q->reply_bytes;
+    c->held_bytes -= q->held_bytes;
+    d->held_bytes -= q->held_bytes;
+    q->held_bytes = 0;
     request_reset(q);
     q->conn = NULL;
     if (d->n_spare >= KAFKA_REQUESTS_SPARE_MAX) {
@@ -93,7 +100,7 @@ static void request_end(struct kafka_request *q)
     d->n_spare++;
 }
 
-static void conn_schedule(struct kafka_conn *c)
+void kafka_conn_schedule(struct kafka_conn *c)
 {
     if (c->is_busy) {
         c->again = true;
@@ -109,7 +116,7 @@ static void request_ready(struct kafka_request *q)
     q->is_ready = true;
     q->state = NULL;
     q->cancel = q->hurry = NULL;
-    if (!q->conn->is_closed) conn_schedule(q->conn);
+    if (!q->conn->is_closed) kafka_conn_schedule(q->conn);
 }
 
 void kafka_reply(struct kafka_request *q, const void *response)
@@ -118,6 +125,7 @@ void kafka_reply(struct kafka_request *q, const void *response)
     struct wire_out out = {.buf = &q->out, .splices = q->splices, .splices_max = q->n_slices};
     size_t size;
 
+    if (UNLIKELY(quotas_any(q->conn->door->broker))) kafka_throttle_reply(q, response);
     buf_clear(&q->out);
     buf_put_be32(&q->out, 0);
     buf_put_be32(&q->out, (uint32_t)q->header.correlation_id);
@@ -133,10 +141,33 @@ void kafka_reply(struct kafka_request *q, const void *response)
     q->reply_bytes = q->out.len + out.spliced_bytes;
     q->conn->reply_bytes += q->reply_bytes;
     request_ready(q);
+    kafka_request_account(q);
+}
+
+void kafka_reply_raw(struct kafka_request *q, struct bytes token)
+{
+    buf_clear(&q->out);
+    buf_put_be32(&q->out, (uint32_t)token.len);
+    buf_put_bytes(&q->out, token);
+    check(!q->out.failed);
+    q->reply_bytes = q->out.len;
+    q->conn->reply_bytes += q->reply_bytes;
+    request_ready(q);
+}
+
+void kafka_conn_principal(struct kafka_conn *c, struct bytes name)
+{
+    char *principal = malloc(name.len + 6);
+
+    check(principal != NULL);
+    (void)snprintf(principal, name.len + 6, "User:%.*s", BYTES_ARG(name));
+    free(c->principal);
+    c->session.principal = c->principal = principal;
 }
 
 void kafka_reply_none(struct kafka_request *q)
 {
+    if (q->throttle_ms > 0) kafka_conn_mute(q->conn, q->throttle_ms);
     q->is_silent = true;
     request_ready(q);
 }
@@ -197,6 +228,40 @@ bool kafka_answer_fits(struct kafka_request *q)
     return false;
 }
 
+/* Closes the connection that holds most, until the rest is within the bound. */
+static void door_shed(struct kafka_door *d)
+{
+    for (;;) {
+        struct kafka_conn *largest = NULL;
+        size_t sum = 0;
+
+        for (struct list *link = d->conns.next; link != &d->conns; link = link->next) {
+            struct kafka_conn *c = CONTAINER_OF(link, struct kafka_conn, link);
+
+            if (c->is_closing || c->is_closed) continue;
+            sum += c->held_bytes;
+            if (largest == NULL || c->held_bytes > largest->held_bytes) largest = c;
+        }
+        if (largest == NULL || sum <= d->options.held_bytes_max) return;
+        d->stats.connections_shed++;
+        kafka_conn_fail(largest, "its requests and answers hold %zu bytes, the most of all; together %zu are allowed",
+                        largest->held_bytes, d->options.held_bytes_max);
+    }
+}
+
+void kafka_request_account(struct kafka_request *q)
+{
+    struct kafka_conn *c = q->conn;
+    size_t held = q->arena.used_bytes + q->out.cap;
+
+    if (held <= KAFKA_REQUEST_MEMORY_KEPT) held = 0; /* small ones are bounded by their number */
+    if (held <= q->held_bytes) return;
+    c->held_bytes += held - q->held_bytes;
+    c->door->held_bytes += held - q->held_bytes;
+    q->held_bytes = held;
+    if (c->door->held_bytes > c->door->options.held_bytes_max) door_shed(c->door);
+}
+
 static void requests_drop(struct kafka_conn *c)
 {
     struct list *link;
@@ -217,7 +282,9 @@ static void conn_free_when_quiet(struct kafka_conn *c)
     check(c->n_requests == 0);
     list_remove(&c->link);
     d->stats.connections--;
-    free(c->in);
+    kafka_sasl_destroy(c->sasl);
+    free(c->principal);
+    kafka_receive_release(c);
     free(c->iov);
     free(c);
     kafka_door_conn_gone(d);
@@ -268,6 +335,7 @@ static bool conn_has_work(struct kafka_conn *c)
     struct list *first = list_first(&c->requests);
 
     if (first != NULL && CONTAINER_OF(first, struct kafka_request, link)->is_ready) return true;
+    if (c->closes_when_sent) return true;
     return c->is_read_stopped || c->in_len - c->in_at >= 4 || c->door->is_closing;
 }
 
@@ -286,10 +354,12 @@ static void on_sent(struct send_req *r, bool ok)
         request_end(q);
     }
     c->is_sending = false;
+    c->send_left = SIZE_MAX;
+    c->moved_ns = c->door->sys->loop->now_ns(c->door->sys->loop);
     if (c->is_closed)
         conn_free_when_quiet(c);
     else if (conn_has_work(c))
-        conn_schedule(c); /* not now: the net may be about to say that it is over */
+        kafka_conn_schedule(c); /* not now: the net may be about to say that it is over */
 }
 
 static void conn_flush(struct kafka_conn *c)
@@ -316,35 +386,42 @@ static void conn_flush(struct kafka_conn *c)
 }
 
 /* ---- in ---- */
-static bool conn_is_full(const struct kafka_conn *c)
+bool kafka_conn_is_full(const struct kafka_conn *c)
 {
+    if (c->muted_until_ns != 0) return true;
+    if (c->closes_when_sent || kafka_sasl_is_busy(c->sasl)) return true;                            /* C6 */
     return c->n_requests >= LIMIT_CONN_INFLIGHT_MAX || c->reply_bytes >= LIMIT_CONN_SEND_BYTES_MAX; /* C3 */
 }
 
-/* Size of the frame at in_at with its prefix; 0: the prefix is not there yet; SIZE_MAX: impossible. */
-static size_t frame_size(const struct kafka_conn *c)
+static uint32_t frame_size_max(const struct kafka_conn *c)
+{
+    return kafka_sasl_is_done(c->sasl) ? LIMIT_REQUEST_BYTES_MAX : LIMIT_BEFORE_LOGIN_BYTES - 4;
+}
+
+size_t kafka_conn_frame_size(const struct kafka_conn *c)
 {
     int32_t size;
 
     if (c->in_len - c->in_at < 4) return 0;
     size = (int32_t)be32_get(c->in + c->in_at);
-    if (size < 8 || (uint32_t)size > LIMIT_REQUEST_BYTES_MAX) return SIZE_MAX;
+    if (size < (kafka_sasl_is_raw(c->sasl) ? 0 : 8) || (uint32_t)size > frame_size_max(c)) return SIZE_MAX;
     return (size_t)size + 4;
 }
 
 static void conn_process(struct kafka_conn *c)
 {
-    while (!c->is_closing && !c->is_closed && !c->door->is_closing && !conn_is_full(c)) {
-        size_t size = frame_size(c);
+    while (!c->is_closing && !c->is_closed && !c->door->is_closing && !kafka_conn_is_full(c)) {
+        size_t size = kafka_conn_frame_size(c);
 
         if (size == SIZE_MAX) {
             kafka_conn_fail(c, "a request of %d bytes; 8 to %u are possible", (int)(int32_t)be32_get(c->in + c->in_at),
-                            LIMIT_REQUEST_BYTES_MAX);
+                            frame_size_max(c));
             return;
         }
         if (size == 0 || c->in_len - c->in_at < size) return;
         kafka_dispatch(c, c->in + c->in_at + 4, size - 4);
         c->in_at += size;
+        c->frame_ns = 0;
     }
 }
 
@@ -363,10 +440,16 @@ static void conn_turn(struct kafka_conn *c)
         conn_flush(c);
     } while (c->again);
     c->is_busy = false;
-    if (c->door->is_closing && list_is_empty(&c->requests) && !c->is_sending) kafka_conn_close(c);
-    if (c->is_read_stopped && !c->is_closing && !c->is_closed && !conn_is_full(c)) {
+    bool is_over = c->door->is_closing || c->closes_when_sent;
+    if (is_over && list_is_empty(&c->requests) && !c->is_sending) kafka_conn_close(c);
+    if (c->is_read_stopped && !c->is_closing && !c->is_closed && !kafka_conn_is_full(c) &&
+        !list_is_linked(&c->starve_link)) {
         c->is_read_stopped = false;
         net->read_start(net, c->net_conn);
+    }
+    if (!c->is_closed) {
+        kafka_receive_rest(c);
+        kafka_guard_look(c);
     }
     conn_free_when_quiet(c);
 }
@@ -382,50 +465,14 @@ static void task_run(struct task *t)
         conn_turn(c);
 }
 
-/* Moves what is left to the front; bounded by one KAFKA_RECEIVE_STEP (C4). */
-static void receive_compact(struct kafka_conn *c)
-{
-    if (c->in_at == 0) return;
-    memmove(c->in, c->in + c->in_at, c->in_len - c->in_at);
-    c->in_len -= c->in_at;
-    c->in_at = 0;
-}
-
-static void receive_grow(struct kafka_conn *c, size_t cap)
-{
-    c->in = realloc(c->in, cap);
-    check(c->in != NULL);
-    c->in_cap = cap;
-}
-
 static void on_room(void *user, uint8_t **ptr, size_t *cap)
 {
     struct kafka_conn *c = user;
-    size_t size, left, limit;
 
     *ptr = NULL;
     *cap = 0;
-    if (c->is_closing || c->door->is_closing || conn_is_full(c)) {
-        c->is_read_stopped = true;
-        return;
-    }
-    receive_compact(c);
-    size = frame_size(c);
-    if (c->in_len == 0 && c->in_cap > KAFKA_RECEIVE_KEPT) {
-        free(c->in);
-        c->in = NULL;
-        c->in_cap = 0;
-    }
-    if (c->in_len == c->in_cap) {
-        size_t twice = 2 * c->in_cap;
-
-        if (size > c->in_cap && size < twice) twice = size;
-        receive_grow(c, twice < KAFKA_RECEIVE_STEP ? KAFKA_RECEIVE_STEP : twice);
-    }
-    left = size > c->in_len ? size - c->in_len : 0;
-    limit = left >= KAFKA_RECEIVE_STEP / 4 ? left : KAFKA_RECEIVE_STEP; /* C4 */
-    *ptr = c->in + c->in_len;
-    *cap = c->in_cap - c->in_len < limit ? c->in_cap - c->in_len : limit;
+    c->is_read_stopped =
+        c->is_closing || c->door->is_closing || kafka_conn_is_full(c) || !kafka_receive_room(c, ptr, cap);
 }
 
 static void on_received(void *user, size_t n)
@@ -435,6 +482,7 @@ static void on_received(void *user, size_t n)
     c->in_len += n;
     check(c->in_len <= c->in_cap);
     c->door->stats.bytes_in += n;
+    c->moved_ns = c->door->sys->loop->now_ns(c->door->sys->loop);
     conn_turn(c);
 }
 
@@ -450,31 +498,56 @@ static void on_closed(void *user, const struct err *e)
         diag_printf(c->door->sys->diag, DIAG_DEBUG, "kafka", "peer=%s:%u gone=\"%s\"", c->session.peer.host,
                     c->session.peer.port, e->text);
     c->is_closed = true;
+    kafka_guard_stop(c);
+    kafka_sasl_abort(c->sasl);
     requests_drop(c);
     conn_free_when_quiet(c);
 }
 
 static const struct conn_handler conn_handler = {on_room, on_received, on_drained, on_closed};
 
+static bool is_crowded(struct kafka_door *d, const struct net_address *peer)
+{
+    uint32_t n = 0;
+
+    if (d->stats.connections >= d->options.connections_max) return true;
+    if (d->options.connections_per_ip_max == 0) return false;
+    for (struct list *link = d->conns.next; link != &d->conns; link = link->next)
+        n += strcmp(CONTAINER_OF(link, struct kafka_conn, link)->session.peer.host, peer->host) == 0;
+    return n >= d->options.connections_per_ip_max;
+}
+
 void *kafka_conn_accept(void *door, struct conn *net_conn, const struct conn_handler **handler)
 {
     struct kafka_door *d = door;
+    struct net_address peer;
     struct kafka_conn *c;
+    uint64_t wait_ms;
 
-    if (d->is_closing || d->stats.connections >= LIMIT_CONNECTIONS_MAX) return NULL;
-    c = calloc(1, sizeof *c);
-    if (c == NULL) return NULL;
+    d->net->peer(d->net, net_conn, &peer);
+    c = d->is_closing || is_crowded(d, &peer) ? NULL : calloc(1, sizeof *c);
+    if (c == NULL) {
+        d->stats.connections_refused++;
+        return NULL;
+    }
     c->door = d;
     c->net_conn = net_conn;
     c->task.run = task_run;
     list_init(&c->requests);
     list_init(&c->sending);
     list_push_back(&d->conns, &c->link);
-    d->net->peer(d->net, net_conn, &c->session.peer);
+    c->session.peer = peer;
     c->session.door = "kafka";
     c->session.principal = KAFKA_ANONYMOUS;
+    if (d->options.sasl) c->sasl = kafka_sasl_create(c);
     d->stats.connections++;
     d->stats.connections_total++;
     *handler = &conn_handler;
+    kafka_guard_start(c);
+    wait_ms = quota_charge_connection(d->broker, bytes_str(peer.host));
+    if (wait_ms > 0) { /* held, so that it does not come again at once, and closed after that */
+        c->closes_at_unmute = true;
+        kafka_conn_mute(c, wait_ms);
+    }
     return c;
 }

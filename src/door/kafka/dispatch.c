@@ -21,6 +21,7 @@ static const struct {
     {KAFKA_SYNC_GROUP, kafka_handle_sync_group},
     {KAFKA_DESCRIBE_GROUPS, kafka_handle_describe_groups},
     {KAFKA_LIST_GROUPS, kafka_handle_list_groups},
+    {KAFKA_SASL_HANDSHAKE, kafka_handle_sasl_handshake},
     {KAFKA_API_VERSIONS, kafka_handle_api_versions},
     {KAFKA_CREATE_TOPICS, kafka_handle_create_topics},
     {KAFKA_DELETE_TOPICS, kafka_handle_delete_topics},
@@ -31,9 +32,13 @@ static const struct {
     {KAFKA_ADD_OFFSETS_TO_TXN, kafka_handle_add_offsets_to_txn},
     {KAFKA_END_TXN, kafka_handle_end_txn},
     {KAFKA_TXN_OFFSET_COMMIT, kafka_handle_txn_offset_commit},
+    {KAFKA_DESCRIBE_ACLS, kafka_handle_describe_acls},
+    {KAFKA_CREATE_ACLS, kafka_handle_create_acls},
+    {KAFKA_DELETE_ACLS, kafka_handle_delete_acls},
     {KAFKA_DESCRIBE_CONFIGS, kafka_handle_describe_configs},
     {KAFKA_ALTER_CONFIGS, kafka_handle_alter_configs},
     {KAFKA_DESCRIBE_LOG_DIRS, kafka_handle_describe_log_dirs},
+    {KAFKA_SASL_AUTHENTICATE, kafka_handle_sasl_authenticate},
     {KAFKA_CREATE_PARTITIONS, kafka_handle_create_partitions},
     {KAFKA_DELETE_GROUPS, kafka_handle_delete_groups},
     {KAFKA_ELECT_LEADERS, kafka_handle_elect_leaders},
@@ -41,6 +46,10 @@ static const struct {
     {KAFKA_ALTER_PARTITION_REASSIGNMENTS, kafka_handle_alter_partition_reassignments},
     {KAFKA_LIST_PARTITION_REASSIGNMENTS, kafka_handle_list_partition_reassignments},
     {KAFKA_OFFSET_DELETE, kafka_handle_offset_delete},
+    {KAFKA_DESCRIBE_CLIENT_QUOTAS, kafka_handle_describe_client_quotas},
+    {KAFKA_ALTER_CLIENT_QUOTAS, kafka_handle_alter_client_quotas},
+    {KAFKA_DESCRIBE_USER_SCRAM_CREDENTIALS, kafka_handle_describe_user_scram_credentials},
+    {KAFKA_ALTER_USER_SCRAM_CREDENTIALS, kafka_handle_alter_user_scram_credentials},
     {KAFKA_DESCRIBE_CLUSTER, kafka_handle_describe_cluster},
     {KAFKA_DESCRIBE_PRODUCERS, kafka_handle_describe_producers},
     {KAFKA_DESCRIBE_TRANSACTIONS, kafka_handle_describe_transactions},
@@ -64,6 +73,18 @@ static bool is_served(const struct wire_message *m, int version)
     return version >= m->low && version <= m->high;
 }
 
+/* A verified client certificate is a login. */
+static void introduce(struct kafka_conn *c)
+{
+    if (c->is_introduced) return;
+    c->is_introduced = true;
+    struct bytes subject = c->door->net->peer_subject(c->door->net, c->net_conn);
+    if (subject.len > LIMIT_PRINCIPAL_LEN_MAX - 5 || (subject.len > 0 && memchr(subject.ptr, 0, subject.len) != NULL))
+        kafka_conn_fail(c, "the client certificate's name is too long or has a zero byte");
+    else if (subject.len > 0)
+        kafka_conn_principal(c, subject);
+}
+
 void kafka_dispatch(struct kafka_conn *c, uint8_t *frame, size_t len)
 {
     struct bytes bytes = bytes_of(frame, len), body;
@@ -75,6 +96,12 @@ void kafka_dispatch(struct kafka_conn *c, uint8_t *frame, size_t len)
     void *decoded;
     int i;
 
+    introduce(c);
+    if (c->is_closing) return;
+    if (kafka_sasl_is_raw(c->sasl)) {
+        kafka_sasl_token(c, bytes);
+        return;
+    }
     if (!wire_header_peek(bytes, &h)) {
         kafka_conn_fail(c, "a request shorter than its header");
         return;
@@ -87,6 +114,11 @@ void kafka_dispatch(struct kafka_conn *c, uint8_t *frame, size_t len)
         return;
     }
     check(handlers[i].key == h.key);
+    const char *why = kafka_sasl_refuses(c, h.key);
+    if (why != NULL) {
+        kafka_conn_fail(c, "%s: %s", m->name, why);
+        return;
+    }
     q = kafka_request_begin(c);
     q->message = m;
     q->header = h;
@@ -106,7 +138,14 @@ void kafka_dispatch(struct kafka_conn *c, uint8_t *frame, size_t len)
         kafka_request_fail(q, "%s", e.text);
         return;
     }
-    handlers[i].handle(q, decoded);
+    if (UNLIKELY(quotas_any(c->door->broker))) {
+        kafka_throttle_begin(q);
+        handlers[i].handle(q, decoded);
+        kafka_throttle_end(q);
+    } else {
+        handlers[i].handle(q, decoded);
+    }
+    kafka_request_account(q);
 }
 
 void kafka_advertised(const struct kafka_request *q, struct net_address *out)

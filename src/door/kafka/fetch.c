@@ -314,6 +314,24 @@ static void settle(struct fetch *f)
     }
 }
 
+/* Over the quota: nothing this time (throttle.c, T2), and a session that was to begin does not. */
+static bool is_throttled(struct fetch *f)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < f->q->n_slices; i++)
+        bytes += f->q->slices[i].bytes.len;
+    if (bytes == 0 || kafka_throttle_fetch(f->q, bytes)) return false;
+    look_forget(f);
+    if (f->is_new) {
+        fetch_session_end(f->session);
+        f->session = NULL;
+        f->set = &f->own;
+        list_init(&f->own.ready);
+    }
+    return true;
+}
+
 static void fetch_reply(struct fetch *f)
 {
     struct kafka_request *q = f->q;
@@ -321,11 +339,12 @@ static void fetch_reply(struct fetch *f)
 
     wire_init(&kafka_fetch_response_wire, &out);
     fetch_leave(f);
-    build(f, &out);
+    bool says = !UNLIKELY(quotas_any(kafka_broker(q))) || !is_throttled(f);
+    if (says) build(f, &out);
     q->splices = arena_array(&q->arena, (size_t)q->n_slices + 1, sizeof *q->splices);
     if (f->session != NULL) {
         out.session_id = f->session->id;
-        settle(f);
+        if (says) settle(f);
         fetch_session_used(f->session);
     }
     for (struct list *n = f->set->ready.next; n != &f->set->ready; n = n->next) {
@@ -458,6 +477,11 @@ void kafka_handle_fetch(struct kafka_request *q, void *body)
     f->min_bytes = in->min_bytes;
     f->max_bytes = in->max_bytes < 0 ? 0 : (size_t)in->max_bytes;
     if (f->max_bytes > LIMIT_FETCH_BYTES_MAX) f->max_bytes = LIMIT_FETCH_BYTES_MAX;
+    if (UNLIKELY(quotas_any(kafka_broker(q)))) {
+        size_t most = kafka_throttle_fetch_max(q);
+
+        if (f->max_bytes > most) f->max_bytes = most;
+    }
     f->deadline_ns = kafka_loop(q)->now_ns(kafka_loop(q)) + wait_ms * 1000000u;
     kafka_park(q, f, fetch_cancel, fetch_hurry);
     if (collect(f) || wait_ms == 0 || f->set->n_parts == 0)

@@ -67,6 +67,16 @@ static void join_hurry(struct kafka_request *q)
 void kafka_handle_join_group(struct kafka_request *q, void *body)
 {
     const struct kafka_join_group_request *in = body;
+
+    if (!kafka_may(q, ACL_READ, ACL_GROUP, in->group_id)) {
+        struct kafka_join_group_response out;
+
+        wire_init(&kafka_join_group_response_wire, &out);
+        out.error_code = KE_GROUP_AUTHORIZATION_FAILED;
+        out.member_id = in->member_id;
+        kafka_reply(q, &out);
+        return;
+    }
     struct group_protocol *protocols = arena_array(&q->arena, (size_t)in->protocols.n, sizeof *protocols);
     struct parked *p = park(q, in->member_id, join_hurry);
     struct group_join join = {
@@ -123,6 +133,15 @@ static void sync_hurry(struct kafka_request *q)
 void kafka_handle_sync_group(struct kafka_request *q, void *body)
 {
     const struct kafka_sync_group_request *in = body;
+
+    if (!kafka_may(q, ACL_READ, ACL_GROUP, in->group_id)) {
+        struct kafka_sync_group_response out;
+
+        wire_init(&kafka_sync_group_response_wire, &out);
+        out.error_code = KE_GROUP_AUTHORIZATION_FAILED;
+        kafka_reply(q, &out);
+        return;
+    }
     struct group_assignment *assignments = arena_array(&q->arena, (size_t)in->assignments.n, sizeof *assignments);
     struct parked *p = park(q, in->member_id, sync_hurry);
     struct group_sync sync = {
@@ -153,6 +172,11 @@ void kafka_handle_heartbeat(struct kafka_request *q, void *body)
     struct err e;
 
     wire_init(&kafka_heartbeat_response_wire, &out);
+    if (!kafka_may(q, ACL_READ, ACL_GROUP, in->group_id)) {
+        out.error_code = KE_GROUP_AUTHORIZATION_FAILED;
+        kafka_reply(q, &out);
+        return;
+    }
     enum err_code rc = group_heartbeat(kafka_broker(q), in->group_id, in->member_id, in->group_instance_id,
                                        in->generation_id, &detail, &e);
     out.error_code = kafka_error_of_group(rc, detail);
@@ -168,6 +192,11 @@ void kafka_handle_leave_group(struct kafka_request *q, void *body)
     enum err_code rc;
 
     wire_init(&kafka_leave_group_response_wire, &out);
+    if (!kafka_may(q, ACL_READ, ACL_GROUP, in->group_id)) {
+        out.error_code = KE_GROUP_AUTHORIZATION_FAILED;
+        kafka_reply(q, &out);
+        return;
+    }
     if (kafka_version(q) < 3) {
         rc = group_leave(kafka_broker(q), in->group_id, in->member_id, BYTES_NULL, &detail, &e);
         out.error_code = kafka_error_of_group(rc, detail);

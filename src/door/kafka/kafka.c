@@ -9,12 +9,34 @@ static void door_free(struct kafka_door *d)
     void (*closed)(void *arg) = d->closed;
     void *arg = d->closed_arg;
 
+    auth_unwatch(&d->auth_watch);
     d->sys->loop->timer_stop(d->sys->loop, &d->drain_timer);
     while ((link = list_pop_front(&d->spare)) != NULL)
         kafka_request_destroy(CONTAINER_OF(link, struct kafka_request, link));
     fetch_sessions_deinit(&d->fetch_sessions);
+    kafka_receive_deinit(d);
     free(d);
     if (closed != NULL) closed(arg);
+}
+
+/* Whose right to be here has ended. */
+static void user_gone(struct auth_watch *w, struct bytes name)
+{
+    struct kafka_door *d = CONTAINER_OF(w, struct kafka_door, auth_watch);
+
+    for (struct list *link = d->conns.next; link != &d->conns; link = link->next) {
+        struct kafka_conn *c = CONTAINER_OF(link, struct kafka_conn, link);
+
+        if (kafka_sasl_is_user(c->sasl, name)) kafka_conn_close(c);
+    }
+}
+
+static void options_fill(struct kafka_door_options *o)
+{
+    if (o->idle_ms <= 0) o->idle_ms = LIMIT_CONN_IDLE_MS;
+    if (o->connections_max == 0) o->connections_max = LIMIT_CONNECTIONS_MAX;
+    if (o->receive_bytes_max == 0) o->receive_bytes_max = LIMIT_RECEIVE_BYTES_MAX;
+    if (o->held_bytes_max == 0) o->held_bytes_max = LIMIT_HELD_BYTES_MAX;
 }
 
 enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const struct kafka_door_options *o,
@@ -31,6 +53,8 @@ enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const s
     d->options = *o;
     d->net = o->net != NULL ? o->net : sys->net;
     check(d->net != NULL);
+    options_fill(&d->options);
+    list_init(&d->starving);
     list_init(&d->conns);
     list_init(&d->spare);
     fetch_sessions_init(&d->fetch_sessions, sys);
@@ -40,6 +64,8 @@ enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const s
         free(d);
         return err_wrap(e, rc, "opening the Kafka door");
     }
+    d->auth_watch.user_gone = user_gone;
+    auth_watch(b, &d->auth_watch);
     *out = d;
     return ERR_NONE;
 }
@@ -89,4 +115,6 @@ void kafka_door_stats(const struct kafka_door *d, struct kafka_door_stats *out)
     out->fetch_sessions = map_count(&d->fetch_sessions.by_id);
     out->fetch_session_partitions = d->fetch_sessions.n_parts;
     out->fetch_sessions_evicted_total = d->fetch_sessions.evicted_total;
+    out->receive_bytes = d->receive_bytes;
+    out->held_bytes = d->held_bytes;
 }

@@ -14,6 +14,14 @@ struct kafka_door_options {
     struct net_address listen;
     struct net_address advertise; /* host empty: the address each client connected to */
     int32_t node_id;
+    int64_t idle_ms;                 /* no byte in either direction for so long: closed. 0: LIMIT_CONN_IDLE_MS */
+    uint32_t connections_max;        /* 0: LIMIT_CONNECTIONS_MAX */
+    uint32_t connections_per_ip_max; /* 0: as many as of all addresses */
+    size_t receive_bytes_max;        /* 0: LIMIT_RECEIVE_BYTES_MAX */
+    size_t held_bytes_max;           /* 0: LIMIT_HELD_BYTES_MAX */
+    bool sasl;                       /* a login is required */
+    bool plain_unencrypted;          /* PLAIN also without TLS: for loopback and tests */
+    int64_t login_lifetime_ms;       /* re-authentication is due after it; 0: never */
 };
 MUST_USE enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const struct kafka_door_options *o,
                                        struct net_address *bound, struct err *e);
@@ -22,6 +30,8 @@ MUST_USE enum err_code kafka_door_open(struct kafka_door **out, struct broker *b
 void kafka_door_close(struct kafka_door *d, void (*done)(void *arg), void *arg);
 
 struct kafka_door_stats {
+    uint64_t connections_refused, connections_idle, connections_shed; /* at a limit; closed: idle or slow; for memory */
+    uint64_t receive_bytes, held_bytes;                               /* now */
     uint64_t connections_total, requests_total, request_errors_total, bytes_in, bytes_out;
     uint32_t connections, fetch_sessions, fetch_session_partitions;
     uint64_t fetch_sessions_evicted_total;

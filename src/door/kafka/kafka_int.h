@@ -10,17 +10,20 @@
 #include "base/limits.h"
 #include "base/map.h"
 #include "broker/auth.h"
+#include "broker/quota.h"
 #include "broker/txn.h"
 #include "door/kafka/kafka.h"
 #include "door/kafka/kafka_codec.h"
 
-#define KAFKA_REQUESTS_SPARE_MAX 128           /* kept for reuse, per door; more are freed */
-#define KAFKA_REQUEST_MEMORY_KEPT (256u << 10) /* a request that used more gives it back when it ends */
+#define KAFKA_REQUESTS_SPARE_MAX 128          /* kept for reuse, per door; more are freed */
+#define KAFKA_REQUEST_MEMORY_KEPT (64u << 10) /* a request that used more gives it back when it ends */
 #define KAFKA_ANSWER_BYTES_MAX                                                                                         \
     (128u << 20)                       /* arena of one request while it is answered; more: the connection closes  \
                                              */
 #define KAFKA_RECEIVE_STEP (64u << 10) /* the receive buffer starts at this and at most doubles as bytes arrive */
-#define KAFKA_RECEIVE_KEPT (2u << 20)  /* an empty receive buffer above this is given back */
+#define KAFKA_RECEIVE_KEPT (2u << 20)  /* an empty receive buffer above this is given back at once */
+#define KAFKA_RECEIVE_KEPT_MS 1000     /* ... and one below it after so long without a byte */
+#define KAFKA_RECEIVE_SPARE_MAX 16     /* buffers of one step kept for reuse, per door */
 #define KAFKA_ANONYMOUS "User:ANONYMOUS"
 #define KAFKA_DRAIN_MS 5000 /* a closing door waits so long for replies to leave */
 
@@ -45,6 +48,15 @@ struct kafka_door {
     uint32_t n_spare;
     struct kafka_door_stats stats;
     struct fetch_sessions fetch_sessions;
+
+    /* Receive buffers: receive.c. */
+    uint8_t *spare_in[KAFKA_RECEIVE_SPARE_MAX];
+    uint32_t n_spare_in;
+    size_t receive_bytes;         /* of all connections */
+    struct list starving;         /* connections that wait for memory, in order */
+    struct kafka_conn *overdraft; /* the one that may go beyond the budget; NULL: none does */
+    size_t held_bytes;            /* of requests that are not answered or whose answers have not left */
+    struct auth_watch auth_watch;
     bool is_closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -56,10 +68,15 @@ struct kafka_conn {
     struct kafka_door *door;
     struct conn *net_conn;
     struct session session;
+    struct kafka_sasl *sasl; /* owned; NULL: this listener wants no login */
+    char *principal;         /* owned; what session.principal points to unless nobody is known */
+    bool is_introduced;      /* the first frame is here: the transport knows who the peer is */
+    bool closes_when_sent;   /* handles no more frames; closes when the last reply is with the kernel */
 
     /* Receive buffer: [at, len) is not handled yet. */
     uint8_t *in;
     size_t in_at, in_len, in_cap;
+    struct list starve_link; /* door->starving */
 
     /* Requests in the order of their arrival; replies leave from the front. */
     struct list requests;
@@ -76,9 +93,18 @@ struct kafka_conn {
 
     struct task task; /* a turn of the connection */
     bool is_posted, is_busy, again;
-    bool is_read_stopped; /* told the net to stop; conn_turn starts again */
-    bool is_closing;      /* net->close was called */
-    bool is_closed;       /* the net's last word */
+    bool is_read_stopped;  /* told the net to stop; conn_turn starts again */
+    bool is_closing;       /* net->close was called */
+    bool closes_at_unmute; /* made too fast: quotas of addresses */
+
+    /* guard.c */
+    struct timer guard;
+    uint64_t moved_ns; /* the last byte in either direction */
+    uint64_t frame_ns; /* since when an incomplete frame is here; 0: there is none */
+    uint64_t muted_until_ns;
+    size_t send_left;  /* of the send under way, when the guard looked last */
+    size_t held_bytes; /* its part of the door's */
+    bool is_closed;    /* the net's last word */
 };
 
 struct kafka_request {
@@ -89,6 +115,9 @@ struct kafka_request {
     uint8_t *frame; /* of the call: the same bytes the body's views point into, for stamping in place */
     const uint8_t *frame_end;
     struct arena arena;
+    size_t held_bytes;    /* as accounted in the door */
+    uint64_t began_ns;    /* the handler's; 0: not counted, or it is through */
+    uint64_t throttle_ms; /* what the answer will say */
 
     bool is_ready, is_silent;
     struct buf out; /* size, header and body without the spliced records */
@@ -135,6 +164,22 @@ static inline bool kafka_may(const struct kafka_request *q, enum acl_operation o
 {
     return authorise(kafka_broker(q), &q->conn->session, op, type, name);
 }
+/* The same for what is only left out of a list: no audit. */
+static inline bool kafka_may_see(const struct kafka_request *q, enum acl_operation op, enum acl_resource type,
+                                 struct bytes name)
+{
+    return authorise_quiet(kafka_broker(q), &q->conn->session, op, type, name);
+}
+static inline bool kafka_may_create_topic(const struct kafka_request *q, struct bytes name)
+{
+    return kafka_may_see(q, ACL_CREATE, ACL_CLUSTER, BYTES_LIT(ACL_CLUSTER_NAME)) ||
+           kafka_may(q, ACL_CREATE, ACL_TOPIC, name);
+}
+/* For changes that an administrator makes. */
+static inline void kafka_audit(const struct kafka_request *q, const char *what, struct bytes on, int16_t error)
+{
+    audit(kafka_broker(q), &q->conn->session, what, on, error == 0 ? "ok" : "failed");
+}
 /* Where clients find this node: the configured address, or the one this client connected to. */
 void kafka_advertised(const struct kafka_request *q, struct net_address *out);
 
@@ -146,9 +191,59 @@ struct kafka_request *kafka_request_begin(struct kafka_conn *c);
 void kafka_conn_fail(struct kafka_conn *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void kafka_conn_hurry(struct kafka_conn *c);
 void kafka_conn_close(struct kafka_conn *c);
+void kafka_conn_schedule(struct kafka_conn *c); /* a turn soon */
+/* May another frame of it be handled now? */
+bool kafka_conn_is_full(const struct kafka_conn *c);
+/* Size of the frame at in_at with its prefix; 0: the prefix is not there yet; SIZE_MAX: impossible. */
+size_t kafka_conn_frame_size(const struct kafka_conn *c);
+/* Counts what the request holds; too much of all connections: the one that holds most is closed. */
+void kafka_request_account(struct kafka_request *q);
+
+/* ---- receive.c: the memory that frames arrive in ---- */
+/* Room for the next bytes. False: none now; reading stops and goes on by a turn. */
+bool kafka_receive_room(struct kafka_conn *c, uint8_t **ptr, size_t *cap);
+void kafka_receive_rest(struct kafka_conn *c);    /* after a turn: an empty buffer goes back */
+void kafka_receive_release(struct kafka_conn *c); /* the buffer goes back, whatever is in it */
+void kafka_receive_deinit(struct kafka_door *d);
+
+/* ---- guard.c: time limits of a connection ---- */
+void kafka_guard_start(struct kafka_conn *c);
+void kafka_guard_look(struct kafka_conn *c); /* after a turn */
+void kafka_guard_arm(struct kafka_conn *c, uint64_t at_ns);
+void kafka_guard_stop(struct kafka_conn *c);
+void kafka_conn_mute(struct kafka_conn *c, uint64_t ms);
+
+/* ---- throttle.c: quotas of requests; only called while there are any ---- */
+void kafka_throttle_begin(struct kafka_request *q); /* around the handler */
+void kafka_throttle_end(struct kafka_request *q);
+void kafka_throttle_reply(struct kafka_request *q, const void *response);
+/* Charges what a fetch is about to send; false: it is to be answered empty. */
+bool kafka_throttle_fetch(struct kafka_request *q, size_t bytes);
+/* The most one fetch may take. */
+size_t kafka_throttle_fetch_max(const struct kafka_request *q);
+void kafka_throttle_produce(struct kafka_request *q);
+void kafka_throttle_mutations(struct kafka_request *q, int64_t partitions);
 void *kafka_conn_accept(void *door, struct conn *net_conn, const struct conn_handler **handler);
 void kafka_door_conn_gone(struct kafka_door *d); /* kafka.c: after a connection was freed */
 void kafka_request_destroy(struct kafka_request *q);
+
+void kafka_reply_raw(struct kafka_request *q, struct bytes token); /* size and bytes: SASL's first version */
+/* C6: the connection belongs to this principal from now on. */
+void kafka_conn_principal(struct kafka_conn *c, struct bytes name);
+
+/* ---- sasl.c: logging in ---- */
+struct kafka_sasl *kafka_sasl_create(struct kafka_conn *c);
+void kafka_sasl_destroy(struct kafka_sasl *s); /* NULL is harmless */
+void kafka_sasl_abort(struct kafka_sasl *s);   /* the connection is gone; NULL is harmless */
+bool kafka_sasl_is_done(const struct kafka_sasl *s);
+bool kafka_sasl_is_raw(const struct kafka_sasl *s);  /* the next frame is a token without a header */
+bool kafka_sasl_is_busy(const struct kafka_sasl *s); /* a check is under way: no frame is handled meanwhile */
+void kafka_sasl_token(struct kafka_conn *c, struct bytes token);
+/* May this request be handled in the state the login is in? NULL: yes, else why not. */
+const char *kafka_sasl_refuses(struct kafka_conn *c, int16_t key);
+bool kafka_sasl_is_user(const struct kafka_sasl *s, struct bytes name);
+void kafka_handle_sasl_handshake(struct kafka_request *q, void *body);
+void kafka_handle_sasl_authenticate(struct kafka_request *q, void *body);
 
 /* ---- error.c ---- */
 enum kafka_error {
@@ -173,8 +268,11 @@ enum kafka_error {
     KE_INVALID_SESSION_TIMEOUT = 26,
     KE_REBALANCE_IN_PROGRESS = 27,
     KE_TOPIC_AUTHORIZATION_FAILED = 29,
+    KE_GROUP_AUTHORIZATION_FAILED = 30,
     KE_CLUSTER_AUTHORIZATION_FAILED = 31,
     KE_INVALID_TIMESTAMP = 32,
+    KE_UNSUPPORTED_SASL_MECHANISM = 33,
+    KE_ILLEGAL_SASL_STATE = 34,
     KE_UNSUPPORTED_VERSION = 35,
     KE_TOPIC_ALREADY_EXISTS = 36,
     KE_INVALID_PARTITIONS = 37,
@@ -192,6 +290,7 @@ enum kafka_error {
     KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53,
     KE_OPERATION_NOT_ATTEMPTED = 55,
     KE_KAFKA_STORAGE_ERROR = 56,
+    KE_SASL_AUTHENTICATION_FAILED = 58,
     KE_NON_EMPTY_GROUP = 68,
     KE_GROUP_ID_NOT_FOUND = 69,
     KE_FETCH_SESSION_ID_NOT_FOUND = 70,
@@ -208,6 +307,9 @@ enum kafka_error {
     KE_INVALID_RECORD = 87,
     KE_UNSTABLE_OFFSET_COMMIT = 88,
     KE_PRODUCER_FENCED = 90,
+    KE_RESOURCE_NOT_FOUND = 91,
+    KE_DUPLICATE_RESOURCE = 92,
+    KE_UNACCEPTABLE_CREDENTIAL = 93,
     KE_UNKNOWN_TOPIC_ID = 100,
     KE_INCONSISTENT_TOPIC_ID = 103,
     KE_TRANSACTIONAL_ID_NOT_FOUND = 105,
@@ -297,6 +399,14 @@ void kafka_handle_describe_topic_partitions(struct kafka_request *q, void *body)
 void kafka_handle_describe_configs(struct kafka_request *q, void *body); /* configs.c */
 void kafka_handle_alter_configs(struct kafka_request *q, void *body);    /* alter_configs.c */
 void kafka_handle_incremental_alter_configs(struct kafka_request *q, void *body);
+
+void kafka_handle_describe_client_quotas(struct kafka_request *q, void *body); /* quotas.c */
+void kafka_handle_alter_client_quotas(struct kafka_request *q, void *body);
+void kafka_handle_describe_acls(struct kafka_request *q, void *body); /* acls.c */
+void kafka_handle_create_acls(struct kafka_request *q, void *body);
+void kafka_handle_delete_acls(struct kafka_request *q, void *body);
+void kafka_handle_describe_user_scram_credentials(struct kafka_request *q, void *body); /* scram_users.c */
+void kafka_handle_alter_user_scram_credentials(struct kafka_request *q, void *body);
 
 /* The answer to an ApiVersions request of a version that is not served: version 0 with the range of ApiVersions. */
 void kafka_reply_api_versions_unsupported(struct kafka_request *q);

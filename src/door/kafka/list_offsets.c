@@ -37,6 +37,7 @@ static int16_t answer(struct kafka_request *q, struct bytes name, const struct k
     struct err e;
     enum err_code rc;
 
+    if (!kafka_may(q, ACL_DESCRIBE, ACL_TOPIC, name)) return KE_TOPIC_AUTHORIZATION_FAILED;
     if (p == NULL) return KE_UNKNOWN_TOPIC_OR_PARTITION;
     if (in->current_leader_epoch > broker_epoch(b)) return KE_UNKNOWN_LEADER_EPOCH;
     if (in->current_leader_epoch >= 0 && in->current_leader_epoch < broker_epoch(b)) return KE_FENCED_LEADER_EPOCH;

@@ -2,10 +2,12 @@
  * of everything. A topic that Metadata creates is usable in the same answer. */
 #include "door/kafka/kafka_int.h"
 
-/* Which operations Kafka names without an authorizer: all that make sense for the resource. */
-#define TOPIC_OPERATIONS 3576 /* read write create delete alter describe describe_configs alter_configs */
-#define CLUSTER_OPERATIONS                                                                                             \
-    8096 /* create alter describe cluster_action describe_configs alter_configs idempotent_write */
+#include "base/text.h"
+
+static int32_t cluster_operations(const struct kafka_request *q)
+{
+    return authorised_operations(kafka_broker(q), &q->conn->session, ACL_CLUSTER, BYTES_LIT(ACL_CLUSTER_NAME));
+}
 
 typedef struct kafka_metadata_response_topic topic_out;
 
@@ -36,10 +38,15 @@ static void find_by_id(struct kafka_request *q, const uint8_t id[16], topic_out 
 
     memcpy(out->topic_id, id, 16);
     out->name = BYTES_NULL;
-    if (t == NULL)
+    if (t == NULL || !kafka_may(q, ACL_DESCRIBE, ACL_TOPIC, topic_name(t)))
         out->error_code = KE_UNKNOWN_TOPIC_ID;
     else
         describe_topic(q, t, out);
+}
+
+static bool broker_creates(const struct kafka_request *q, struct bytes name)
+{
+    return !broker_options(kafka_broker(q))->no_auto_create && text_is_topic_name(name);
 }
 
 static void find_by_name(struct kafka_request *q, struct bytes name, bool may_create, topic_out *out)
@@ -49,6 +56,14 @@ static void find_by_name(struct kafka_request *q, struct bytes name, bool may_cr
     struct err e;
 
     out->name = name;
+    if (!kafka_may(q, ACL_DESCRIBE, ACL_TOPIC, name)) {
+        out->error_code = KE_TOPIC_AUTHORIZATION_FAILED; /* whether it exists or not */
+        return;
+    }
+    if (t == NULL && may_create && broker_creates(q, name) && !kafka_may_create_topic(q, name)) {
+        out->error_code = KE_TOPIC_AUTHORIZATION_FAILED;
+        return;
+    }
     if (t == NULL && may_create) rc = topic_find_or_create(kafka_broker(q), name, &t, &e);
     out->error_code = rc == ERR_DENIED ? KE_UNKNOWN_TOPIC_OR_PARTITION : kafka_error_of_topic(rc);
     if (rc == ERR_NONE) describe_topic(q, t, out);
@@ -70,13 +85,13 @@ static void list_all(struct kafka_request *q, struct kafka_metadata_response *ou
     int32_t n = 0;
 
     while ((t = topic_next(b, &pos)) != NULL)
-        n += is_listed(t);
+        n += is_listed(t) && kafka_may_see(q, ACL_DESCRIBE, ACL_TOPIC, topic_name(t));
     out->topics.at = arena_array(&q->arena, (size_t)n, sizeof *out->topics.at);
     pos = 0;
     while ((t = topic_next(b, &pos)) != NULL) {
         topic_out *topic = &out->topics.at[out->topics.n];
 
-        if (!is_listed(t)) continue;
+        if (!is_listed(t) || !kafka_may_see(q, ACL_DESCRIBE, ACL_TOPIC, topic_name(t))) continue;
         wire_init(&kafka_metadata_response_topic_wire, topic);
         describe_topic(q, t, topic);
         out->topics.n++;
@@ -115,8 +130,10 @@ void kafka_handle_metadata(struct kafka_request *q, void *body)
         }
     }
     for (int32_t i = 0; in->include_topic_authorized_operations && i < out.topics.n; i++)
-        if (out.topics.at[i].error_code == KE_NONE) out.topics.at[i].authorized_operations = TOPIC_OPERATIONS;
-    if (in->include_cluster_authorized_operations) out.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        if (out.topics.at[i].error_code == KE_NONE)
+            out.topics.at[i].authorized_operations =
+                authorised_operations(kafka_broker(q), &q->conn->session, ACL_TOPIC, out.topics.at[i].name);
+    if (in->include_cluster_authorized_operations) out.cluster_authorized_operations = cluster_operations(q);
     kafka_reply(q, &out);
 }
 
@@ -135,7 +152,7 @@ void kafka_handle_describe_cluster(struct kafka_request *q, void *body)
     out.brokers.n = 1;
     out.cluster_id = bytes_str(broker_cluster_id(kafka_broker(q)));
     out.controller_id = self.broker_id;
-    if (in->include_cluster_authorized_operations) out.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    if (in->include_cluster_authorized_operations) out.cluster_authorized_operations = cluster_operations(q);
     if (in->endpoint_type != 1) { /* controllers are no endpoint of their own here */
         out.error_code = KE_INVALID_REQUEST;
         out.error_message = BYTES_LIT("only endpoint type 1 (brokers) is served");
@@ -152,6 +169,15 @@ static int16_t coordinator_error(int8_t key_type, struct bytes *message)
     return KE_INVALID_REQUEST;
 }
 
+/* Whoever asks for a coordinator must be allowed to know of what it coordinates. */
+static int16_t coordinator_right(const struct kafka_request *q, int8_t key_type, struct bytes key)
+{
+    if (key_type == 0 && !kafka_may(q, ACL_DESCRIBE, ACL_GROUP, key)) return KE_GROUP_AUTHORIZATION_FAILED;
+    if (key_type == 1 && !kafka_may(q, ACL_DESCRIBE, ACL_TRANSACTIONAL_ID, key))
+        return KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    return KE_NONE;
+}
+
 void kafka_handle_find_coordinator(struct kafka_request *q, void *body)
 {
     const struct kafka_find_coordinator_request *in = body;
@@ -164,6 +190,7 @@ void kafka_handle_find_coordinator(struct kafka_request *q, void *body)
     wire_init(&kafka_find_coordinator_response_wire, &out);
     kafka_advertised(q, &address);
     error = coordinator_error(in->key_type, &message);
+    if (error == KE_NONE && kafka_version(q) < 4) error = coordinator_right(q, in->key_type, in->key);
     out.error_code = error;
     out.error_message = message;
     out.node_id = error ? -1 : node_id;
@@ -174,11 +201,13 @@ void kafka_handle_find_coordinator(struct kafka_request *q, void *body)
     for (int32_t i = 0; i < in->coordinator_keys.n; i++) {
         struct kafka_find_coordinator_response_coordinator *c = &out.coordinators.at[i];
 
+        int16_t right = error != KE_NONE ? error : coordinator_right(q, in->key_type, in->coordinator_keys.at[i]);
+
         c->key = in->coordinator_keys.at[i];
-        c->node_id = out.node_id;
-        c->host = out.host;
-        c->port = out.port;
-        c->error_code = error;
+        c->node_id = right ? -1 : out.node_id;
+        c->host = right ? BYTES_LIT("") : out.host;
+        c->port = right ? -1 : out.port;
+        c->error_code = right;
         c->error_message = message;
     }
     kafka_reply(q, &out);

@@ -16,10 +16,12 @@ static void commit_reply(struct commit *c, int16_t error)
     const struct offset_commit *entry = c->entries;
 
     for (int32_t i = 0; i < c->out.topics.n; i++) {
-        for (int32_t j = 0; j < c->out.topics.at[i].partitions.n; j++, entry++) {
+        for (int32_t j = 0; j < c->out.topics.at[i].partitions.n; j++) {
             int16_t *code = &c->out.topics.at[i].partitions.at[j].error_code;
 
+            if (*code == KE_TOPIC_AUTHORIZATION_FAILED) continue; /* it was left out */
             *code = error != KE_NONE ? error : kafka_error_of_group(entry->rc, GROUP_OK);
+            entry++;
         }
     }
     kafka_reply(c->q, &c->out);
@@ -56,18 +58,21 @@ static struct commit *commit_begin(struct kafka_request *q, const struct kafka_o
         to->name = arena_copy(&q->arena, from->name);
         to->partitions.n = from->partitions.n;
         to->partitions.at = arena_array(&q->arena, (size_t)from->partitions.n, sizeof *to->partitions.at);
-        for (int32_t j = 0; j < from->partitions.n; j++, at++) {
+        bool may = kafka_may(q, ACL_READ, ACL_TOPIC, from->name);
+        for (int32_t j = 0; j < from->partitions.n; j++) {
             const struct kafka_offset_commit_request_partition *p = &from->partitions.at[j];
 
             to->partitions.at[j].index = p->index;
-            c->entries[at] = (struct offset_commit){.topic = from->name,
-                                                    .partition = p->index,
-                                                    .offset = p->committed_offset,
-                                                    .leader_epoch = p->committed_leader_epoch,
-                                                    .metadata = p->committed_metadata};
+            if (!may) to->partitions.at[j].error_code = KE_TOPIC_AUTHORIZATION_FAILED;
+            if (!may) continue;
+            c->entries[at++] = (struct offset_commit){.topic = from->name,
+                                                      .partition = p->index,
+                                                      .offset = p->committed_offset,
+                                                      .leader_epoch = p->committed_leader_epoch,
+                                                      .metadata = p->committed_metadata};
         }
     }
-    *n_out = (int)n;
+    *n_out = (int)at;
     return c;
 }
 
@@ -83,6 +88,10 @@ void kafka_handle_offset_commit(struct kafka_request *q, void *body)
 
     /* Parked first: the group may answer through the wait. */
     kafka_park(q, c, commit_cancel, NULL);
+    if (!kafka_may(q, ACL_READ, ACL_GROUP, in->group_id)) {
+        commit_reply(c, KE_GROUP_AUTHORIZATION_FAILED);
+        return;
+    }
     if (n > 0)
         rc = group_commit(kafka_broker(q), in->group_id, in->member_id, in->group_instance_id, in->generation,
                           c->entries, n, &c->wait, &is_durable, &detail, &e);
@@ -152,6 +161,11 @@ static void fetch_all(struct kafka_request *q, struct bytes group_id, bool is_st
 
         while (end < c.n && bytes_equal(c.at[end].topic, c.at[i].topic))
             end++;
+        if (!kafka_may_see(q, ACL_DESCRIBE, ACL_TOPIC, c.at[i].topic)) {
+            out->topics.n--;
+            i = end;
+            continue;
+        }
         topic->name = c.at[i].topic;
         topic->partitions.at = arena_array(&q->arena, end - i, sizeof *topic->partitions.at);
         for (; i < end; i++) {
@@ -173,6 +187,7 @@ static void fetch_named(struct kafka_request *q, struct bytes group_id,
     out->topics.at = arena_array(&q->arena, (size_t)n, sizeof *out->topics.at);
     for (int32_t i = 0; i < n; i++) {
         struct kafka_offset_fetch_response_group_topic *to = &out->topics.at[i];
+        bool may = kafka_may(q, ACL_DESCRIBE, ACL_TOPIC, topics[i].name);
 
         to->name = topics[i].name;
         to->partitions.n = topics[i].partitions.n;
@@ -182,6 +197,12 @@ static void fetch_named(struct kafka_request *q, struct bytes group_id,
 
             group_offset(kafka_broker(q), group_id, topics[i].name, topics[i].partitions.at[j], &o);
             o.partition = topics[i].partitions.at[j];
+            if (!may) {
+                put_partition(&to->partitions.at[j],
+                              &(struct committed_offset){.offset = -1, .partition = o.partition});
+                to->partitions.at[j].error_code = KE_TOPIC_AUTHORIZATION_FAILED;
+                continue;
+            }
             if (is_stable && group_offset_is_pending(kafka_broker(q), group_id, topics[i].name, o.partition)) {
                 put_partition(&to->partitions.at[j],
                               &(struct committed_offset){.offset = -1, .partition = o.partition});
@@ -202,6 +223,18 @@ _Static_assert(sizeof(struct kafka_offset_fetch_response_partition) ==
                    sizeof(struct kafka_offset_fetch_response_group_partition),
                "the older form of the response has the same partitions");
 
+/* Before version 2 there is no place for one error: each partition says it. */
+static void refuse_old(struct kafka_request *q, const struct kafka_offset_fetch_request *in,
+                       struct kafka_offset_fetch_response *out, group_out *one)
+{
+    out->error_code = KE_GROUP_AUTHORIZATION_FAILED;
+    if (kafka_version(q) >= 2) return;
+    fetch_named(q, BYTES_LIT(""), (const void *)in->topics.at, in->topics.n > 0 ? in->topics.n : 0, false, one);
+    for (int32_t i = 0; i < one->topics.n; i++)
+        for (int32_t j = 0; j < one->topics.at[i].partitions.n; j++)
+            one->topics.at[i].partitions.at[j].error_code = KE_GROUP_AUTHORIZATION_FAILED;
+}
+
 void kafka_handle_offset_fetch(struct kafka_request *q, void *body)
 {
     const struct kafka_offset_fetch_request *in = body;
@@ -211,7 +244,9 @@ void kafka_handle_offset_fetch(struct kafka_request *q, void *body)
     wire_init(&kafka_offset_fetch_response_wire, &out);
     if (kafka_version(q) < 8) {
         wire_init(&kafka_offset_fetch_response_group_wire, &one);
-        if (in->topics.n < 0)
+        if (!kafka_may(q, ACL_DESCRIBE, ACL_GROUP, in->group_id))
+            refuse_old(q, in, &out, &one);
+        else if (in->topics.n < 0)
             fetch_all(q, in->group_id, in->require_stable, &one);
         else
             fetch_named(q, in->group_id, (const void *)in->topics.at, in->topics.n, in->require_stable, &one);
@@ -229,7 +264,9 @@ void kafka_handle_offset_fetch(struct kafka_request *q, void *body)
         if (!kafka_answer_fits(q)) return;
         wire_init(&kafka_offset_fetch_response_group_wire, to);
         to->group_id = g->group_id;
-        if (g->topics.n < 0)
+        if (!kafka_may(q, ACL_DESCRIBE, ACL_GROUP, g->group_id))
+            to->error_code = KE_GROUP_AUTHORIZATION_FAILED;
+        else if (g->topics.n < 0)
             fetch_all(q, g->group_id, in->require_stable, to);
         else
             fetch_named(q, g->group_id, g->topics.at, g->topics.n, in->require_stable, to);

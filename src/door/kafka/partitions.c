@@ -30,6 +30,7 @@ static int16_t add_partitions(struct kafka_request *q, const struct kafka_create
     struct topic *t = topic_find(kafka_broker(q), in->name);
     int16_t error;
     enum err_code rc;
+    int32_t had;
 
     if (t == NULL) {
         (void)err_set(e, ERR_NOT_FOUND, "no such topic");
@@ -40,7 +41,10 @@ static int16_t add_partitions(struct kafka_request *q, const struct kafka_create
     if (rc != ERR_NONE) return KE_INVALID_PARTITIONS;
     error = check_assignments(q, in, in->count - topic_partition_count(t), e);
     if (error != KE_NONE || validate_only) return error;
-    return kafka_error_of(topic_add_partitions(kafka_broker(q), t, in->count, e));
+    had = topic_partition_count(t);
+    rc = topic_add_partitions(kafka_broker(q), t, in->count, e);
+    if (rc == ERR_NONE) kafka_throttle_mutations(q, in->count - had);
+    return kafka_error_of(rc);
 }
 
 void kafka_handle_create_partitions(struct kafka_request *q, void *body)
@@ -66,9 +70,13 @@ void kafka_handle_create_partitions(struct kafka_request *q, void *body)
         if (map_get(&names, to->name) != &once) {
             (void)err_set(&e, ERR_INVALID, "the topic is named twice");
             to->error_code = KE_INVALID_REQUEST;
+        } else if (!kafka_may(q, ACL_ALTER, ACL_TOPIC, to->name)) {
+            (void)err_set(&e, ERR_DENIED, "not allowed to alter this topic");
+            to->error_code = KE_TOPIC_AUTHORIZATION_FAILED;
         } else {
             to->error_code = add_partitions(q, &in->topics.at[i], in->validate_only, &e);
         }
+        if (!in->validate_only) kafka_audit(q, "topic.partitions", to->name, to->error_code);
         if (to->error_code != KE_NONE) to->error_message = bytes_str(arena_strdup(&q->arena, e.text));
     }
     kafka_reply(q, &out);
@@ -90,6 +98,7 @@ void kafka_handle_delete_records(struct kafka_request *q, void *body)
         const struct kafka_delete_records_request_topic *from = &in->topics.at[i];
         struct kafka_delete_records_response_topic *to = &out.topics.at[i];
         struct topic *t = topic_find(kafka_broker(q), from->name);
+        bool may = kafka_may(q, ACL_DELETE, ACL_TOPIC, from->name);
 
         to->name = from->name;
         to->partitions.n = from->partitions.n;
@@ -97,12 +106,15 @@ void kafka_handle_delete_records(struct kafka_request *q, void *body)
         for (int32_t j = 0; j < from->partitions.n; j++) {
             struct kafka_delete_records_response_partition *r = &to->partitions.at[j];
             struct partition *p = t ? topic_partition(t, from->partitions.at[j].partition_index) : NULL;
-            enum err_code rc = p ? partition_trim(p, from->partitions.at[j].offset, NULL) : ERR_NOT_FOUND;
+            enum err_code rc = !may ? ERR_DENIED
+                               : p  ? partition_trim(p, from->partitions.at[j].offset, NULL)
+                                    : ERR_NOT_FOUND;
 
             r->partition_index = from->partitions.at[j].partition_index;
             r->error_code = kafka_error_of(rc);
             r->low_watermark = rc == ERR_NONE ? partition_log_start(p) : -1;
         }
+        if (may) kafka_audit(q, "topic.delete_records", from->name, KE_NONE);
     }
     kafka_reply(q, &out);
 }
@@ -136,6 +148,7 @@ void kafka_handle_offset_for_leader_epoch(struct kafka_request *q, void *body)
         const struct kafka_offset_for_leader_epoch_request_topic *from = &in->topics.at[i];
         struct kafka_offset_for_leader_epoch_response_topic *to = &out.topics.at[i];
         struct topic *t = topic_find(kafka_broker(q), from->topic);
+        bool may = kafka_may(q, ACL_DESCRIBE, ACL_TOPIC, from->topic);
 
         to->topic = from->topic;
         to->partitions.n = from->partitions.n;
@@ -145,6 +158,8 @@ void kafka_handle_offset_for_leader_epoch(struct kafka_request *q, void *body)
 
             wire_init(&kafka_offset_for_leader_epoch_response_partition_wire, r);
             r->partition = from->partitions.at[j].partition;
+            r->error_code = KE_TOPIC_AUTHORIZATION_FAILED;
+            if (!may) continue;
             r->error_code =
                 epoch_end(q, t ? topic_partition(t, r->partition) : NULL, from->partitions.at[j].current_leader_epoch,
                           from->partitions.at[j].leader_epoch, r);

@@ -22,6 +22,8 @@ struct produce {
     bool is_adding;
     struct txn_partition *adds;
     int n_adds;
+    bool has_txn_right;
+    struct timer timer;
     bool is_started; /* the handler is through; before that nothing is answered */
 };
 
@@ -37,7 +39,30 @@ static void part_durable(struct append_wait *w, enum err_code rc)
         part->out->error_code = kafka_error_of(rc);
         part->out->base_offset = -1;
     }
-    if (p->n_waiting == 0 && p->is_started) kafka_reply(p->q, &p->out);
+    if (p->n_waiting > 0 || !p->is_started) return;
+    kafka_loop(p->q)->timer_stop(kafka_loop(p->q), &p->timer);
+    kafka_reply(p->q, &p->out);
+}
+
+/* The disk is slower than the client's patience. What was appended stays and will be durable: an idempotent producer
+ * that tries again is told so, as of a duplicate. */
+static void produce_late(struct timer *t)
+{
+    struct produce *p = CONTAINER_OF(t, struct produce, timer);
+
+    for (int32_t i = 0; i < p->n_parts; i++) {
+        struct produce_part *part = &p->parts[i];
+
+        if (!part->is_waiting && (!p->is_adding || part->out->error_code != KE_NONE)) continue;
+        append_cancel(&part->wait);
+        part->is_waiting = false;
+        part->out->error_code = KE_REQUEST_TIMED_OUT;
+        part->out->base_offset = -1;
+    }
+    if (p->is_adding) append_cancel(&p->added);
+    p->is_adding = false;
+    p->n_waiting = 0;
+    kafka_reply(p->q, &p->out);
 }
 
 static void added_durable(struct append_wait *w, enum err_code rc)
@@ -50,13 +75,16 @@ static void added_durable(struct append_wait *w, enum err_code rc)
         p->parts[i].out->error_code = kafka_error_of_txn(rc, TXN_OK, KE_NONE);
         p->parts[i].out->base_offset = -1;
     }
-    if (p->n_waiting == 0 && p->is_started) kafka_reply(p->q, &p->out);
+    if (p->n_waiting > 0 || !p->is_started) return;
+    kafka_loop(p->q)->timer_stop(kafka_loop(p->q), &p->timer);
+    kafka_reply(p->q, &p->out);
 }
 
 static void produce_cancel(struct kafka_request *q)
 {
     struct produce *p = q->state;
 
+    kafka_loop(q)->timer_stop(kafka_loop(q), &p->timer);
     if (p->is_adding) append_cancel(&p->added);
 
     for (int32_t i = 0; i < p->n_parts; i++)
@@ -124,6 +152,7 @@ static int16_t add_to_transaction(struct produce *p, const struct kafka_produce_
             const struct kafka_produce_request_partition *from = &in->topics.at[i].partitions.at[j];
             struct sender s = sender_of(from->records);
 
+            if (!kafka_may(q, ACL_WRITE, ACL_TOPIC, topic_name(t))) break; /* told at its append */
             if (!s.is_transactional || topic_is_internal(t) || topic_partition(t, from->index) == NULL) continue;
             if (p->n_adds > 0 && (s.producer_id != who.producer_id || s.epoch != who.epoch)) {
                 (void)err_set(e, ERR_INVALID, "batches of more than one producer in one request");
@@ -170,6 +199,14 @@ static int16_t append(struct produce *p, const struct kafka_produce_request *in,
     if (t == NULL && kafka_version(q) >= 13) {
         (void)err_set(e, ERR_NOT_FOUND, "no topic has this id");
         return KE_UNKNOWN_TOPIC_ID;
+    }
+    if (!p->has_txn_right) {
+        (void)err_set(e, ERR_DENIED, "not allowed to use this transactional id");
+        return KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    }
+    if (!kafka_may(q, ACL_WRITE, ACL_TOPIC, t != NULL ? topic_name(t) : topic->name)) {
+        (void)err_set(e, ERR_DENIED, "not allowed to write to this topic");
+        return KE_TOPIC_AUTHORIZATION_FAILED;
     }
     if (partition == NULL) {
         (void)err_set(e, ERR_NOT_FOUND, "no such topic or partition");
@@ -232,8 +269,12 @@ void kafka_handle_produce(struct kafka_request *q, void *body)
     int16_t first_error = KE_NONE, refused = KE_NONE;
     struct err e;
 
+    p->has_txn_right =
+        in->transactional_id.ptr == NULL || kafka_may(q, ACL_WRITE, ACL_TRANSACTIONAL_ID, in->transactional_id);
+    if (UNLIKELY(quotas_any(kafka_broker(q)))) kafka_throttle_produce(q);
     kafka_park(q, p, produce_cancel, NULL);
-    if (kafka_version(q) >= 12 && in->transactional_id.ptr != NULL) refused = add_to_transaction(p, in, &e);
+    if (kafka_version(q) >= 12 && p->has_txn_right && in->transactional_id.ptr != NULL)
+        refused = add_to_transaction(p, in, &e);
     for (int32_t i = 0; i < in->topics.n; i++) {
         for (int32_t j = 0; j < in->topics.at[i].partitions.n; j++, part++) {
             const struct kafka_produce_request_partition *from = &in->topics.at[i].partitions.at[j];
@@ -256,4 +297,9 @@ void kafka_handle_produce(struct kafka_request *q, void *body)
         kafka_reply_none(q);
     else if (p->n_waiting == 0)
         kafka_reply(q, &p->out);
+    else if (in->timeout_ms > 0) { /* 0 has no meaning here: Kafka answers such a request without waiting */
+        p->timer.fire = produce_late;
+        kafka_loop(q)->timer_start(kafka_loop(q), &p->timer,
+                                   kafka_loop(q)->now_ns(kafka_loop(q)) + (uint64_t)in->timeout_ms * 1000000u);
+    }
 }

@@ -56,8 +56,18 @@ void kafka_handle_init_producer_id(struct kafka_request *q, void *body)
     wire_init(&kafka_init_producer_id_response_wire, &i->out);
     i->q = q;
     kafka_park(q, i, init_cancel, NULL);
+    if (in->transactional_id.ptr != NULL && !kafka_may(q, ACL_WRITE, ACL_TRANSACTIONAL_ID, in->transactional_id)) {
+        init_reply(i, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        return;
+    }
     if (in->transactional_id.ptr != NULL) {
         init_transactional(i, in);
+        return;
+    }
+    /* Who may write to some topic may do so idempotently. */
+    if (!authorise_any(kafka_broker(q), &q->conn->session, ACL_WRITE, ACL_TOPIC) &&
+        !kafka_may(q, ACL_IDEMPOTENT_WRITE, ACL_CLUSTER, BYTES_LIT(ACL_CLUSTER_NAME))) {
+        init_reply(i, KE_CLUSTER_AUTHORIZATION_FAILED);
         return;
     }
     enum err_code rc = broker_producer_id_next(kafka_broker(q), &i->out.producer_id, &e);

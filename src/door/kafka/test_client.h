@@ -31,17 +31,27 @@ struct kclient_conn {
 };
 
 /* ---- world ---- */
-UNUSED static void kworld_init(struct kworld *w, const struct sim_options *o)
+UNUSED static void kworld_init_door(struct kworld *w, const struct sim_options *o,
+                                    const struct kafka_door_options *door)
 {
     struct broker_options bo = {.data_dir = "data", .group_initial_delay_ms = -1};
-    struct kafka_door_options ko = {.listen = {.host = "127.0.0.1"}, .node_id = 7};
+    struct kafka_door_options ko = *door;
     struct err e = {0};
 
+    ko.listen = (struct net_address){.host = "127.0.0.1"};
+    ko.node_id = 7;
     memset(w, 0, sizeof *w);
     check(sim_create(&w->sim, o, &e) == ERR_NONE);
     w->sys = sim_sys(w->sim);
     check(broker_open(&w->broker, w->sys, &bo, &e) == ERR_NONE);
     check(kafka_door_open(&w->door, w->broker, &ko, &w->address, &e) == ERR_NONE);
+}
+
+UNUSED static void kworld_init(struct kworld *w, const struct sim_options *o)
+{
+    struct kafka_door_options door = {.idle_ms = 0};
+
+    kworld_init_door(w, o, &door);
 }
 
 UNUSED static void kworld_start(struct kworld *w, uint64_t seed)

@@ -74,6 +74,7 @@ static int16_t create(struct kafka_request *q, const topic_in *in, bool validate
     out->num_partitions = n;
     out->replication_factor = 1;
     if (t != NULL) memcpy(out->topic_id, topic_uuid(t), 16);
+    if (t != NULL) kafka_throttle_mutations(q, n);
     if (kafka_version(q) >= 5) {
         struct kafka_config_view views[KAFKA_CONFIGS_MAX];
 
@@ -109,9 +110,13 @@ void kafka_handle_create_topics(struct kafka_request *q, void *body)
         if (map_get(&names, topic->name) != &once) {
             (void)err_set(&e, ERR_INVALID, "the topic is named twice");
             topic->error_code = KE_INVALID_REQUEST;
+        } else if (!kafka_may_create_topic(q, topic->name)) {
+            (void)err_set(&e, ERR_DENIED, "not allowed to create this topic");
+            topic->error_code = KE_TOPIC_AUTHORIZATION_FAILED;
         } else {
             topic->error_code = create(q, &in->topics.at[i], in->validate_only, topic, &e);
         }
+        if (!in->validate_only) kafka_audit(q, "topic.create", topic->name, topic->error_code);
         if (topic->error_code != KE_NONE) topic->error_message = bytes_str(arena_strdup(&q->arena, e.text));
     }
     kafka_reply(q, &out);
@@ -123,6 +128,7 @@ done:
 static int16_t delete (struct kafka_request *q, struct topic *t, bool by_id, struct err *e)
 {
     enum err_code rc;
+    int32_t n;
 
     if (t == NULL) {
         (void)err_set(e, ERR_NOT_FOUND, "no such topic");
@@ -132,8 +138,17 @@ static int16_t delete (struct kafka_request *q, struct topic *t, bool by_id, str
         (void)err_set(e, ERR_DENIED, "the topic is internal");
         return KE_INVALID_TOPIC;
     }
+    n = topic_partition_count(t);
     rc = topic_delete(kafka_broker(q), t, e);
+    if (rc == ERR_NONE) kafka_throttle_mutations(q, n);
     return kafka_error_of_topic(rc);
+}
+
+static bool may_delete(const struct kafka_request *q, struct bytes name, struct err *e)
+{
+    if (kafka_may(q, ACL_DELETE, ACL_TOPIC, name)) return true;
+    (void)err_set(e, ERR_DENIED, "not allowed to delete this topic");
+    return false;
 }
 
 void kafka_handle_delete_topics(struct kafka_request *q, void *body)
@@ -155,14 +170,21 @@ void kafka_handle_delete_topics(struct kafka_request *q, void *body)
         r->name = is_old ? in->topic_names.at[i] : in->topics.at[i].name;
         if (r->name.ptr != NULL) {
             t = topic_find(b, r->name);
-            if (t != NULL) memcpy(r->topic_id, topic_uuid(t), 16);
-            r->error_code = delete (q, t, false, &e);
+            if (may_delete(q, r->name, &e)) {
+                if (t != NULL) memcpy(r->topic_id, topic_uuid(t), 16);
+                r->error_code = delete (q, t, false, &e);
+            } else {
+                r->error_code = KE_TOPIC_AUTHORIZATION_FAILED;
+            }
         } else {
             memcpy(r->topic_id, in->topics.at[i].topic_id, 16);
             t = topic_find_id(b, r->topic_id);
+            if (t != NULL && !kafka_may(q, ACL_DESCRIBE, ACL_TOPIC, topic_name(t))) t = NULL;
             if (t != NULL) r->name = arena_copy(&q->arena, topic_name(t));
-            r->error_code = delete (q, t, true, &e);
+            r->error_code = t != NULL && !may_delete(q, r->name, &e) ? (int16_t)KE_TOPIC_AUTHORIZATION_FAILED
+                                                                     : delete (q, t, true, &e);
         }
+        kafka_audit(q, "topic.delete", r->name, r->error_code);
         if (r->error_code != KE_NONE) r->error_message = bytes_str(arena_strdup(&q->arena, e.text));
     }
     kafka_reply(q, &out);

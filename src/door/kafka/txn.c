@@ -77,6 +77,20 @@ static struct adding *adding_begin(struct kafka_request *q, const struct kafka_a
     return a;
 }
 
+/* All or nothing: one topic that may not be written keeps the others out, too. */
+static bool adding_may(struct adding *a, int n)
+{
+    bool may = true;
+
+    for (int i = 0; i < n; i++) {
+        bool is_ok = kafka_may(a->q, ACL_WRITE, ACL_TOPIC, a->parts[i].topic);
+
+        a->parts[i].rc = is_ok ? ERR_CANCELLED : ERR_DENIED;
+        may = may && is_ok;
+    }
+    return may;
+}
+
 void kafka_handle_add_partitions_to_txn(struct kafka_request *q, void *body)
 {
     const struct kafka_add_partitions_to_txn_request *in = body;
@@ -87,6 +101,14 @@ void kafka_handle_add_partitions_to_txn(struct kafka_request *q, void *body)
     struct adding *a = adding_begin(q, in, &n);
 
     kafka_park(q, a, adding_cancel, NULL);
+    if (!kafka_may(q, ACL_WRITE, ACL_TRANSACTIONAL_ID, in->transactional_id)) {
+        adding_reply(a, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        return;
+    }
+    if (!adding_may(a, n)) {
+        adding_reply(a, KE_NONE);
+        return;
+    }
     enum err_code rc = txn_add_partitions(kafka_broker(q), &p, a->parts, n, &a->wait, &r, &e);
     if (rc == ERR_NOT_FOUND)
         adding_reply(a, KE_NONE);
@@ -159,6 +181,14 @@ void kafka_handle_add_offsets_to_txn(struct kafka_request *q, void *body)
     struct simple *s = simple_begin(q);
     struct err e;
 
+    if (!kafka_may(q, ACL_WRITE, ACL_TRANSACTIONAL_ID, in->transactional_id)) {
+        simple_reply(s, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        return;
+    }
+    if (!kafka_may(q, ACL_READ, ACL_GROUP, in->group_id)) {
+        simple_reply(s, KE_GROUP_AUTHORIZATION_FAILED);
+        return;
+    }
     enum err_code rc = txn_add_offsets(kafka_broker(q), &p, in->group_id, &s->wait, &s->reply, &e);
     if (rc == ERR_INVALID && in->transactional_id.len > 0)
         simple_reply(s, KE_INVALID_GROUP_ID);
@@ -173,7 +203,12 @@ void kafka_handle_end_txn(struct kafka_request *q, void *body)
     struct simple *s = simple_begin(q);
     struct err e;
 
-    simple_answer(s, txn_end(kafka_broker(q), &p, in->committed, &s->wait, &s->reply, &e));
+    if (!kafka_may(q, ACL_WRITE, ACL_TRANSACTIONAL_ID, in->transactional_id)) {
+        simple_reply(s, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        return;
+    }
+    enum err_code rc = txn_end(kafka_broker(q), &p, in->committed, &s->wait, &s->reply, &e);
+    simple_answer(s, rc);
 }
 
 /* ---- committed offsets ---- */
@@ -192,11 +227,14 @@ static void committing_reply(struct committing *c, int16_t all)
     const struct offset_commit *entry = c->entries;
 
     for (int32_t i = 0; i < c->out.topics.n; i++) {
-        for (int32_t j = 0; j < c->out.topics.at[i].partitions.n; j++, entry++)
-            c->out.topics.at[i].partitions.at[j].error_code =
-                c->out.topics.at[i].name.len == 0 && kafka_version(c->q) >= 6 ? (int16_t)KE_UNKNOWN_TOPIC_ID
-                : all != KE_NONE                                              ? all
-                                 : kafka_error_of_group(entry->rc, GROUP_OK);
+        for (int32_t j = 0; j < c->out.topics.at[i].partitions.n; j++) {
+            int16_t *code = &c->out.topics.at[i].partitions.at[j].error_code;
+
+            /* Those were left out. */
+            if (*code == KE_TOPIC_AUTHORIZATION_FAILED || *code == KE_UNKNOWN_TOPIC_ID) continue;
+            *code = all != KE_NONE ? all : kafka_error_of_group(entry->rc, GROUP_OK);
+            entry++;
+        }
     }
     kafka_reply(c->q, &c->out);
 }
@@ -255,18 +293,23 @@ static struct committing *committing_begin(struct kafka_request *q, const struct
         memcpy(to->topic_id, from->topic_id, 16);
         to->partitions.n = from->partitions.n;
         to->partitions.at = arena_array(&q->arena, (size_t)from->partitions.n, sizeof *to->partitions.at);
-        for (int32_t j = 0; j < from->partitions.n; j++, at++) {
+        bool is_unknown = to->name.len == 0 && kafka_version(q) >= 6;
+        bool may = is_unknown || kafka_may(q, ACL_READ, ACL_TOPIC, to->name);
+        for (int32_t j = 0; j < from->partitions.n; j++) {
             const struct kafka_txn_offset_commit_request_partition *p = &from->partitions.at[j];
 
             to->partitions.at[j].index = p->index;
-            c->entries[at] = (struct offset_commit){.topic = to->name,
-                                                    .partition = p->index,
-                                                    .offset = p->committed_offset,
-                                                    .leader_epoch = p->committed_leader_epoch,
-                                                    .metadata = p->committed_metadata};
+            if (is_unknown) to->partitions.at[j].error_code = KE_UNKNOWN_TOPIC_ID;
+            if (!is_unknown && !may) to->partitions.at[j].error_code = KE_TOPIC_AUTHORIZATION_FAILED;
+            if (is_unknown || !may) continue;
+            c->entries[at++] = (struct offset_commit){.topic = to->name,
+                                                      .partition = p->index,
+                                                      .offset = p->committed_offset,
+                                                      .leader_epoch = p->committed_leader_epoch,
+                                                      .metadata = p->committed_metadata};
         }
     }
-    *n_out = (int)n;
+    *n_out = (int)at;
     return c;
 }
 
@@ -282,6 +325,14 @@ void kafka_handle_txn_offset_commit(struct kafka_request *q, void *body)
     struct committing *c = committing_begin(q, in, &n);
 
     kafka_park(q, c, committing_cancel, NULL);
+    if (!kafka_may(q, ACL_WRITE, ACL_TRANSACTIONAL_ID, in->transactional_id)) {
+        committing_reply(c, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        return;
+    }
+    if (!kafka_may(q, ACL_READ, ACL_GROUP, in->group_id)) {
+        committing_reply(c, KE_GROUP_AUTHORIZATION_FAILED);
+        return;
+    }
     if (p.is_v2) rc = txn_add_offsets(kafka_broker(q), &p, in->group_id, &c->added, &added, &e);
     r = added;
     if (rc == ERR_NONE)

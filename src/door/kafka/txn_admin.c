@@ -21,6 +21,7 @@ static void describe(struct kafka_request *q, const struct txn_description *d,
         struct bytes name = txn_description_partition(d, i, &index);
         int32_t at = 0;
 
+        if (!kafka_may_see(q, ACL_DESCRIBE, ACL_TOPIC, name)) continue;
         while (at < out->topics.n && !bytes_equal(out->topics.at[at].name, name))
             at++;
         if (at == out->topics.n) {
@@ -46,6 +47,10 @@ void kafka_handle_describe_transactions(struct kafka_request *q, void *body)
         if (!kafka_answer_fits(q)) return;
         wire_init(&kafka_describe_transactions_response_state_wire, &out.states.at[i]);
         out.states.at[i].transactional_id = in->transactional_ids.at[i];
+        if (!kafka_may(q, ACL_DESCRIBE, ACL_TRANSACTIONAL_ID, in->transactional_ids.at[i])) {
+            out.states.at[i].error_code = KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+            continue;
+        }
         if (txn_describe(kafka_broker(q), in->transactional_ids.at[i], &d))
             describe(q, &d, &out.states.at[i]);
         else
@@ -114,7 +119,7 @@ static bool list_one(void *arg, const struct txn_description *t)
     struct listing *l = arg;
     struct kafka_list_transactions_response_state *to;
 
-    if (!is_wanted(l, t)) return true;
+    if (!is_wanted(l, t) || !kafka_may_see(l->q, ACL_DESCRIBE, ACL_TRANSACTIONAL_ID, t->id)) return true;
     if (l->out.states.n == l->cap) {
         int32_t cap = l->cap ? 2 * l->cap : 32;
         struct kafka_list_transactions_response_state *at = arena_array(&l->q->arena, (size_t)cap, sizeof *at);

@@ -28,6 +28,22 @@ struct wire_in {
     const char *field;
 };
 
+static double f64_of_bits(uint64_t bits)
+{
+    double v;
+
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+static uint64_t bits_of_f64(double v)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
 static bool fail(struct wire_in *in, const char *wrong)
 {
     if (in->wrong == NULL) in->wrong = wrong;
@@ -91,7 +107,8 @@ static size_t value_size_min(const struct wire_field *f, int version, bool is_fl
     case WIRE_BOOL: return 1;
     case WIRE_I16: return 2;
     case WIRE_I32: return 4;
-    case WIRE_I64: return 8;
+    case WIRE_I64:
+    case WIRE_F64: return 8;
     case WIRE_UUID: return 16;
     case WIRE_STR: return is_flexible ? 1 : 2;
     case WIRE_BYTES:
@@ -126,6 +143,7 @@ static size_t value_size_in_memory(const struct wire_field *f)
     case WIRE_I16: return sizeof(int16_t);
     case WIRE_I32: return sizeof(int32_t);
     case WIRE_I64: return sizeof(int64_t);
+    case WIRE_F64: return sizeof(double);
     case WIRE_UUID: return 16;
     case WIRE_STR:
     case WIRE_BYTES:
@@ -151,6 +169,7 @@ static void set_default(const struct wire_field *f, void *to)
     case WIRE_I16: *(int16_t *)to = (int16_t)f->default_value; break;
     case WIRE_I32: *(int32_t *)to = (int32_t)f->default_value; break;
     case WIRE_I64: *(int64_t *)to = f->default_value; break;
+    case WIRE_F64: *(double *)to = (double)f->default_value; break;
     case WIRE_UUID: memset(to, 0, 16); break;
     case WIRE_STR:
     case WIRE_BYTES:
@@ -208,6 +227,11 @@ static bool decode_value(struct wire_in *in, const struct wire_field *f, void *t
     case WIRE_I64:
         if (!need(in, 8)) return false;
         *(int64_t *)to = (int64_t)be64_get(in->at);
+        in->at += 8;
+        return true;
+    case WIRE_F64:
+        if (!need(in, 8)) return false;
+        *(double *)to = f64_of_bits(be64_get(in->at));
         in->at += 8;
         return true;
     case WIRE_UUID:
@@ -360,6 +384,7 @@ static void encode_value(const struct wire_field *f, int version, bool is_flexib
     case WIRE_I16: buf_put_be16(out->buf, (uint16_t) * (const int16_t *)from); break;
     case WIRE_I32: buf_put_be32(out->buf, (uint32_t) * (const int32_t *)from); break;
     case WIRE_I64: buf_put_be64(out->buf, (uint64_t) * (const int64_t *)from); break;
+    case WIRE_F64: buf_put_be64(out->buf, bits_of_f64(*(const double *)from)); break;
     case WIRE_UUID: buf_put(out->buf, from, 16); break;
     case WIRE_STR:
     case WIRE_BYTES:
@@ -401,6 +426,7 @@ static bool field_is_default(const struct wire_field *f, const void *in)
     case WIRE_I16: return *(const int16_t *)(const void *)from == f->default_value;
     case WIRE_I32: return *(const int32_t *)(const void *)from == f->default_value;
     case WIRE_I64: return *(const int64_t *)(const void *)from == f->default_value;
+    case WIRE_F64: return *(const double *)(const void *)from == (double)f->default_value;
     case WIRE_UUID: return memcmp(from, zero, 16) == 0;
     case WIRE_STR:
     case WIRE_BYTES:

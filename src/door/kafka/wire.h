@@ -15,6 +15,7 @@ enum wire_kind {
     WIRE_I16,
     WIRE_I32,
     WIRE_I64,
+    WIRE_F64,
     WIRE_BOOL,
     WIRE_UUID,
     WIRE_STR,

@@ -37,6 +37,7 @@ static void fill_value(const struct wire_field *f, int version, struct arena *a,
     case WIRE_I16: *(int16_t *)to = (int16_t)next_random(); break;
     case WIRE_I32: *(int32_t *)to = (int32_t)next_random(); break;
     case WIRE_I64: *(int64_t *)to = (int64_t)next_random(); break;
+    case WIRE_F64: *(double *)to = (double)(int64_t)next_random(); break;
     case WIRE_UUID:
         for (int i = 0; i < 16; i++)
             ((uint8_t *)to)[i] = (uint8_t)next_random();
@@ -60,7 +61,7 @@ static void fill_value(const struct wire_field *f, int version, struct arena *a,
 static size_t element_size(const struct wire_field *f)
 {
     static const size_t sizes[] = {
-        1, 2, 4, 8, sizeof(bool), 16, sizeof(struct bytes), sizeof(struct bytes), sizeof(struct bytes)};
+        1, 2, 4, 8, 8, sizeof(bool), 16, sizeof(struct bytes), sizeof(struct bytes), sizeof(struct bytes)};
 
     return f->kind == WIRE_STRUCT ? f->sub->size : sizes[f->kind];
 }
