@@ -12,7 +12,6 @@
 #define RESOURCE_CLIENT_METRICS 16
 #define RESOURCE_GROUP 32
 #define DESCRIBE_PARTITIONS_MAX 2000 /* of one answer, as Kafka's max.request.partition.size.limit */
-#define TOPIC_OPERATIONS_UNKNOWN INT32_MIN
 
 static bool may_cluster(const struct kafka_request *q, enum acl_operation op)
 {
@@ -331,7 +330,7 @@ static struct bytes *sorted_names(struct kafka_request *q, const struct kafka_de
     for (int32_t i = 0; i < in->topics.n; i++)
         names[n++] = in->topics.at[i].name;
     for (const struct topic *t; in->topics.n <= 0 && (t = topic_next(b, &pos)) != NULL;)
-        if (is_listed(t) && kafka_may(q, ACL_DESCRIBE, ACL_TOPIC, topic_name(t))) names[n++] = topic_name(t);
+        if (is_listed(t) && kafka_may_see(q, ACL_DESCRIBE, ACL_TOPIC, topic_name(t))) names[n++] = topic_name(t);
     qsort(names, (size_t)n, sizeof *names, by_name);
     for (int32_t i = 0; i < n; i++)
         if (unique == 0 || !bytes_equal(names[unique - 1], names[i])) names[unique++] = names[i];
