@@ -138,6 +138,8 @@ void kafka_dispatch(struct kafka_conn *c, uint8_t *frame, size_t len)
         kafka_request_fail(q, "%s", e.text);
         return;
     }
+    check(h.version < KAFKA_VERSIONS_MAX);
+    c->door->served[i][h.version]++;
     if (UNLIKELY(quotas_any(c->door->broker))) {
         kafka_throttle_begin(q);
         handlers[i].handle(q, decoded);

@@ -118,3 +118,18 @@ void kafka_door_stats(const struct kafka_door *d, struct kafka_door_stats *out)
     out->receive_bytes = d->receive_bytes;
     out->held_bytes = d->held_bytes;
 }
+
+bool kafka_door_served(const struct kafka_door *d, uint32_t *pos, struct kafka_served *out)
+{
+    for (; *pos < KAFKA_MESSAGE_COUNT * KAFKA_VERSIONS_MAX; (*pos)++) {
+        const struct wire_message *m = &kafka_messages[*pos / KAFKA_VERSIONS_MAX];
+        int version = (int)(*pos % KAFKA_VERSIONS_MAX);
+        uint64_t count = d->served[*pos / KAFKA_VERSIONS_MAX][version];
+
+        if (count == 0) continue;
+        *out = (struct kafka_served){m->name, count, m->key, version};
+        (*pos)++;
+        return true;
+    }
+    return false;
+}

@@ -15,6 +15,7 @@
 #include "door/kafka/kafka.h"
 #include "door/kafka/kafka_codec.h"
 
+#define KAFKA_VERSIONS_MAX 20                 /* no message has more */
 #define KAFKA_REQUESTS_SPARE_MAX 128          /* kept for reuse, per door; more are freed */
 #define KAFKA_REQUEST_MEMORY_KEPT (64u << 10) /* a request that used more gives it back when it ends */
 #define KAFKA_ANSWER_BYTES_MAX                                                                                         \
@@ -48,6 +49,7 @@ struct kafka_door {
     uint32_t n_spare;
     struct kafka_door_stats stats;
     struct fetch_sessions fetch_sessions;
+    uint64_t served[KAFKA_MESSAGE_COUNT][KAFKA_VERSIONS_MAX]; /* well-formed requests, by message and version */
 
     /* Receive buffers: receive.c. */
     uint8_t *spare_in[KAFKA_RECEIVE_SPARE_MAX];
