@@ -91,8 +91,8 @@ class Parser:
                 field.default = NAMED[token] if token in NAMED else int(token)
                 field.default_null = token == 'null'
         field.default_null = getattr(field, 'default_null', False)
-        if field.kind == 'struct' and not field.is_array and field.null != VERSION_MAX:
-            self.fail('a nullable inline struct is not supported')
+        field.is_marked = field.kind == 'struct' and not field.is_array and field.null != VERSION_MAX
+        field.is_array = field.is_array or field.is_marked
         return field
 
     def fields(self, name, end):
@@ -180,6 +180,7 @@ def write_header(messages, out):
 
 def c_row(struct, field):
     flags = ['WIRE_ARRAY'] if field.is_array else []
+    flags += ['WIRE_MARKED'] if field.is_marked else []
     flags += ['WIRE_DEFAULT_NULL'] if field.default_null else []
     sub = f'&{field.struct.name}_wire' if field.struct else 'NULL'
     default = 'INT32_MIN' if field.default == -2**31 else str(field.default)

@@ -9,8 +9,7 @@
 
 int cmd_repair(struct cli *cli)
 {
-    struct sys sys = {
-        .clock = os_clock(), .rng = os_rng(), .fs = os_fs(), .diag = os_diag_create(2, DIAG_WARN)};
+    struct sys sys = {.clock = os_clock(), .rng = os_rng(), .fs = os_fs(), .diag = os_diag_create(2, DIAG_WARN)};
     struct broker_options o = {.data_dir = cli_get(cli, "data"), .repair = true};
     struct broker_stats stats = {0};
     struct broker *b = NULL;

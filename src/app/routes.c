@@ -132,6 +132,16 @@ static void put_metric(struct buf *o, const char *name, const char *type, const 
     buf_printf(o, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name, type, name, value);
 }
 
+static void put_kafka_requests(struct buf *o, const struct kafka_door *d)
+{
+    struct kafka_served s;
+    buf_put_str(o, "# HELP weir_kafka_api_requests_total Kafka requests served, by request and version.\n"
+                   "# TYPE weir_kafka_api_requests_total counter\n");
+    for (uint32_t pos = 0; kafka_door_served(d, &pos, &s);)
+        buf_printf(o, "weir_kafka_api_requests_total{key=\"%d\",request=\"%s\",version=\"%d\"} %llu\n", s.key, s.name,
+                   s.version, (unsigned long long)s.count);
+}
+
 static void put_partition_offsets(struct buf *o, struct broker *b)
 {
     struct topic *t;
@@ -266,6 +276,12 @@ static void put_broker_metrics(struct buf *o, struct routes *r)
         put_metric(o, "weir_kafka_held_bytes", "gauge", "Memory of large requests and answers that have not left.",
                    (double)k.held_bytes);
         put_metric(o, "weir_kafka_sent_bytes_total", "counter", "Bytes sent to Kafka clients.", (double)k.bytes_out);
+        put_metric(o, "weir_kafka_fetch_sessions", "gauge", "Fetch sessions.", k.fetch_sessions);
+        put_metric(o, "weir_kafka_fetch_session_partitions", "gauge", "Partitions that fetch sessions follow.",
+                   k.fetch_session_partitions);
+        put_metric(o, "weir_kafka_fetch_sessions_evicted_total", "counter", "Fetch sessions that lost their slot.",
+                   (double)k.fetch_sessions_evicted_total);
+        put_kafka_requests(o, r->kafka);
     }
     put_quota_metrics(o, r->broker);
     put_partition_offsets(o, r->broker);

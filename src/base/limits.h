@@ -20,10 +20,13 @@
 #define LIMIT_CONNECTIONS_MAX 10000           /* per listener; more: closed at accept */
 #define LIMIT_CONN_INFLIGHT_MAX 32            /* requests of one connection not yet answered; more: reading pauses */
 #define LIMIT_CONN_SEND_BYTES_MAX (64u << 20) /* queued replies; more: reading pauses */
-#define LIMIT_CONN_IDLE_MS (10ll * 60 * 1000) /* Kafka's connections.max.idle.ms; longer without a byte: closed */
-#define LIMIT_FRAME_MS 30000                  /* a begun frame may take so long, and longer only when ... */
-#define LIMIT_FRAME_AWAITED_MS 2000           /* without a byte, when others wait for the frame's memory */
-#define LIMIT_FRAME_BYTES_PER_S 1024u         /* ... its bytes come faster than this; else: closed */
+#define LIMIT_FETCH_SESSIONS_MAX 1000         /* Kafka's; per listener; more: the oldest idle one goes, else declined */
+#define LIMIT_FETCH_SESSION_PARTITIONS_MAX 200000u         /* of all sessions, about 350 bytes each; more: declined */
+#define LIMIT_FETCH_SESSION_IDLE_NS (120ull * 1000000000u) /* Kafka's; younger ones keep their slot */
+#define LIMIT_CONN_IDLE_MS (10ll * 60 * 1000)       /* Kafka's connections.max.idle.ms; longer without a byte: closed */
+#define LIMIT_FRAME_MS 30000                        /* a begun frame may take so long, and longer only when ... */
+#define LIMIT_FRAME_AWAITED_MS 2000                 /* without a byte, when others wait for the frame's memory */
+#define LIMIT_FRAME_BYTES_PER_S 1024u               /* ... its bytes come faster than this; else: closed */
 #define LIMIT_RECEIVE_BYTES_MAX ((size_t)128 << 20) /* begun frames of one door; more: reading waits, one goes on */
 #define LIMIT_HELD_BYTES_MAX ((size_t)128 << 20)    /* requests and answers of one door; more: the largest is closed */
 #define LIMIT_HTTP_HEADER_BYTES_MAX (16u << 10)     /* larger: 431 */

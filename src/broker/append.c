@@ -112,6 +112,12 @@ static void answer(struct partition *p, int64_t upto, struct append_wait *wait, 
     if (!out->is_durable && wait) queue_wait(p, wait, upto);
 }
 
+void partition_wait_durable(struct partition *p, int64_t upto, struct append_wait *wait, bool *is_durable)
+{
+    *is_durable = upto <= log_durable_offset(p->log);
+    if (!*is_durable && wait) queue_wait(p, wait, upto);
+}
+
 static void note_failure(struct partition *p, enum err_code rc, const struct err *e)
 {
     struct broker *b = p->topic->broker;

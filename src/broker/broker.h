@@ -208,6 +208,17 @@ void partition_cleaning(struct partition *p, struct partition_cleaning *out);
 /* ---- producer ids ---- */
 MUST_USE enum err_code broker_producer_id_next(struct broker *b, int64_t *id, struct err *e);
 
+/* What a partition remembers of its producers (log/producer.h). */
+struct partition_producer {
+    int64_t producer_id, used_ms, open_first /* of its open transaction, -1: none */;
+    int32_t last_sequence; /* -1: not known */
+    int16_t epoch;
+};
+/* True: it has stored batches of this producer and epoch. */
+bool partition_knows_producer(struct partition *p, int64_t producer_id, int16_t epoch);
+void partition_producers_each(struct partition *p, void (*fn)(void *arg, const struct partition_producer *x),
+                              void *arg);
+
 /* ---- definitions (streams, flows, ...): durable when the call returns ---- */
 MUST_USE enum err_code broker_define(struct broker *b, const char *kind, struct bytes name, struct bytes text,
                                      struct err *e);

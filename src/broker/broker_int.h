@@ -209,6 +209,9 @@ bool topic_uuid_parse(uint8_t out[16], const char *hex32);
 MUST_USE enum err_code partition_append_own(struct partition *p, uint8_t *batch, size_t len, struct append_wait *wait,
                                             struct append_result *out, struct err *e);
 
+/* Calls back when what lies before `upto` is durable; *is_durable: it is, and nothing is queued. */
+void partition_wait_durable(struct partition *p, int64_t upto, struct append_wait *wait, bool *is_durable);
+
 /* ---- sync.c ---- */
 struct syncer *syncer_create(struct broker *b);
 void syncer_destroy(struct syncer *s); /* nothing of it runs any more, or the loop frees it later */

@@ -212,6 +212,34 @@ enum err_code partition_offset_of_max_time(struct partition *p, int64_t *offset,
     return answer_time(p, rc, &s, 0, true, offset, ts, e);
 }
 
+struct producers_call {
+    void (*fn)(void *arg, const struct partition_producer *x);
+    void *arg;
+};
+
+static void each_producer(void *arg, const struct producer_state *s)
+{
+    struct producers_call *c = arg;
+    struct partition_producer x = {.producer_id = s->id,
+                                   .used_ms = s->used_ms,
+                                   .open_first = s->open_first,
+                                   .last_sequence = s->last_sequence,
+                                   .epoch = s->epoch};
+    c->fn(c->arg, &x);
+}
+
+bool partition_knows_producer(struct partition *p, int64_t producer_id, int16_t epoch)
+{
+    int16_t known;
+    return producers_last_sequence(p->producers, producer_id, &known) >= 0 && known == epoch;
+}
+
+void partition_producers_each(struct partition *p, void (*fn)(void *arg, const struct partition_producer *x), void *arg)
+{
+    struct producers_call c = {fn, arg};
+    producers_each(p->producers, each_producer, &c);
+}
+
 void partition_wait(struct partition *p, struct read_wait *w, int64_t beyond)
 {
     w->partition = p;

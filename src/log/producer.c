@@ -374,6 +374,21 @@ int32_t producers_last_sequence(const struct producers *p, int64_t producer_id, 
     return one && one->n_sent ? one->sent[one->n_sent - 1].last_sequence : -1;
 }
 
+void producers_each(const struct producers *p, void (*fn)(void *arg, const struct producer_state *s), void *arg)
+{
+    uint32_t pos = 0;
+
+    for (const struct map_entry *entry; (entry = map_next(&p->by_id, &pos)) != NULL;) {
+        const struct producer *one = entry->value;
+        struct producer_state s = {.id = one->id,
+                                   .used_ms = one->used_ms,
+                                   .open_first = one->open_first,
+                                   .last_sequence = one->n_sent ? one->sent[one->n_sent - 1].last_sequence : -1,
+                                   .epoch = one->epoch};
+        fn(arg, &s);
+    }
+}
+
 /* ---- snapshot ---- */
 
 static enum err_code paths(const char *dir, char path[LIMIT_PATH_LEN_MAX], char tmp[LIMIT_PATH_LEN_MAX], struct err *e)

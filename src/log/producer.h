@@ -26,6 +26,15 @@ size_t producers_count(const struct producers *p);
 /* Last sequence of a producer, -1 when unknown; *epoch too. */
 int32_t producers_last_sequence(const struct producers *p, int64_t producer_id, int16_t *epoch);
 
+/* What is known of one producer; open_first: of its open transaction, -1: none. */
+struct producer_state {
+    int64_t id, used_ms, open_first;
+    int32_t last_sequence; /* -1: not known */
+    int16_t epoch;
+};
+/* By time of first appearance; fn must not change anything here. */
+void producers_each(const struct producers *p, void (*fn)(void *arg, const struct producer_state *s), void *arg);
+
 /* ---- transactions ---- */
 /* First offset of the oldest open transaction; INT64_MAX: none is open. Any thread. Of a reader that first loads the
  * durable offset and then asks here, nothing below the smaller of the two is undecided. */

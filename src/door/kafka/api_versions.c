@@ -15,6 +15,35 @@ static bool is_software_name(struct bytes v)
     return true;
 }
 
+/* What Kafka calls features. Min is what is supported from; `level` is in force. Before version 4 a client takes a
+ * minimum of 0 for an error, so the supported range is not told, but the level is. */
+static const struct feature {
+    const char *name;
+    int16_t min, max, level;
+} features[] = {
+    {"transaction.version", 0, 2, 2}, /* 2: KIP-890, Produce 12, EndTxn 5 */
+};
+
+static void put_features(struct kafka_request *q, struct kafka_api_versions_response *out)
+{
+    out->supported_features.at = arena_array(&q->arena, ARRAY_LEN(features), sizeof *out->supported_features.at);
+    out->finalized_features.at = arena_array(&q->arena, ARRAY_LEN(features), sizeof *out->finalized_features.at);
+    out->finalized_features_epoch = broker_epoch(kafka_broker(q));
+    for (size_t i = 0; i < ARRAY_LEN(features); i++) {
+        const struct feature *f = &features[i];
+
+        if (f->min > 0 || kafka_version(q) >= 4) {
+            out->supported_features.at[out->supported_features.n].name = bytes_str(f->name);
+            out->supported_features.at[out->supported_features.n].min_version = f->min;
+            out->supported_features.at[out->supported_features.n++].max_version = f->max;
+        }
+        out->finalized_features.at[i].name = bytes_str(f->name);
+        out->finalized_features.at[i].max_version_level = f->level;
+        out->finalized_features.at[i].min_version_level = f->level;
+    }
+    out->finalized_features.n = (int32_t)ARRAY_LEN(features);
+}
+
 void kafka_handle_api_versions(struct kafka_request *q, void *body)
 {
     const struct kafka_api_versions_request *in = body;
@@ -34,6 +63,7 @@ void kafka_handle_api_versions(struct kafka_request *q, void *body)
         out.api_keys.at[i].min_version = kafka_messages[i].low;
         out.api_keys.at[i].max_version = kafka_messages[i].high;
     }
+    if (kafka_version(q) >= 3) put_features(q, &out);
     kafka_reply(q, &out);
 }
 

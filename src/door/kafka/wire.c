@@ -248,12 +248,20 @@ static bool decode_value(struct wire_in *in, const struct wire_field *f, void *t
     return false;
 }
 
+/* Of a nullable struct: -1 null, else it follows. */
+static bool read_marker(struct wire_in *in, int64_t *n)
+{
+    if (!need(in, 1)) return false;
+    *n = (int8_t)*in->at++ < 0 ? -1 : 1;
+    return true;
+}
+
 static bool decode_array(struct wire_in *in, const struct wire_field *f, struct wire_array *out)
 {
     size_t size = value_size_in_memory(f), left;
     int64_t n;
 
-    if (!read_length(in, true, &n)) return false;
+    if (!((f->flags & WIRE_MARKED) ? read_marker(in, &n) : read_length(in, true, &n))) return false;
     *out = (struct wire_array){NULL, (int32_t)n};
     if (n < 0) return in->version >= f->null_low || fail(in, "null is not allowed");
     if (n == 0) return true;
@@ -397,7 +405,10 @@ static void encode_field(const struct wire_field *f, int version, bool is_flexib
         encode_value(f, version, is_flexible, from, out);
         return;
     }
-    put_length(out, is_flexible, true, array->n < 0 && version < f->null_low ? 0 : array->n);
+    if (f->flags & WIRE_MARKED)
+        buf_put_u8(out->buf, array->n == 1 ? 1 : UINT8_MAX);
+    else
+        put_length(out, is_flexible, true, array->n < 0 && version < f->null_low ? 0 : array->n);
     size = value_size_in_memory(f);
     for (int32_t i = 0; i < array->n; i++)
         encode_value(f, version, is_flexible, (const uint8_t *)array->at + (size_t)i * size, out);

@@ -25,6 +25,7 @@ enum wire_kind {
 };
 #define WIRE_ARRAY 1        /* [kind] */
 #define WIRE_DEFAULT_NULL 2 /* null where absent; otherwise empty */
+#define WIRE_MARKED 4       /* with WIRE_ARRAY: one struct that may be null, n is 1 or -1; on the wire a marker byte */
 
 struct wire_struct;
 struct wire_field {
