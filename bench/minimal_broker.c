@@ -1,6 +1,8 @@
-/* minimal_broker.c: the yardstick: the least that a C program must do to be a broker for load.c.
+/* minimal_broker.c: the yardstick: the least that a C program must do to be a broker for load.c, and for librdkafka.
  *
  *   minimal_broker FILE          prints `ready kafka=127.0.0.1:PORT`
+ *   minimal_broker FILE sendfile the same, fetches by sendfile instead of from the mapping (docs/decisions/0011)
+ *   minimal_broker null          the same, but what is produced is thrown away unseen: what the client alone can do
  *
  * It receives Produce requests, checks the batch's CRC-32C, stamps the offset, writes the batch to one file, answers;
  * on Fetch it sends the same bytes from the mapped file. One thread, epoll, no topics, no recovery, no errors, no
@@ -17,6 +19,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -31,6 +34,10 @@ struct conn {
     uint8_t *input;
 };
 
+#define PARTITIONS 16
+
+static bool is_null, by_sendfile;
+static uint16_t port;
 static int file_fd;
 static const uint8_t *mapped;
 static uint64_t file_len;
@@ -97,6 +104,34 @@ static void answer(struct conn *c, struct buf *b, const uint8_t *records, size_t
     send_parts(c->fd, iov, len > 0 ? 2 : 1);
 }
 
+static void wait_for_room(int fd)
+{
+    struct epoll_event unused, want = {.events = EPOLLOUT};
+    int ep = epoll_create1(0);
+
+    epoll_ctl(ep, EPOLL_CTL_ADD, fd, &want);
+    (void)epoll_wait(ep, &unused, 1, -1);
+    close(ep);
+}
+
+static void answer_from_file(struct conn *c, struct buf *b, uint64_t from, size_t len)
+{
+    off_t at = (off_t)from;
+
+    be32_put(b->ptr, (uint32_t)(b->len - 4 + len));
+    if (send(c->fd, b->ptr, b->len, MSG_MORE) != (ssize_t)b->len) die("send");
+    while (len > 0) {
+        ssize_t n = sendfile(c->fd, file_fd, &at, len);
+
+        if (n < 0 && errno == EAGAIN)
+            wait_for_room(c->fd);
+        else if (n <= 0)
+            die("sendfile");
+        else
+            len -= (size_t)n;
+    }
+}
+
 static void begin_answer(struct buf *b, const uint8_t *request)
 {
     buf_clear(b);
@@ -116,7 +151,7 @@ static void produce(struct conn *c, struct buf *b, uint8_t *request, size_t at)
     topic_len = be16_get(topic);
     at += 2u + topic_len + 4 + 4; /* one partition, its index */
     len = be32_get(request + at);
-    append(request + at + 4, len);
+    if (!is_null) append(request + at + 4, len);
     begin_answer(b, request);
     buf_put_be32(b, 1);
     buf_put(b, topic, 2u + topic_len);
@@ -175,17 +210,88 @@ static void fetch(struct conn *c, struct buf *b, const uint8_t *request, size_t 
     buf_put_be64(b, (uint64_t)end_offset);
     buf_put_be32(b, UINT32_MAX);
     buf_put_be32(b, (uint32_t)(to - from));
-    answer(c, b, mapped + from, to - from);
+    if (by_sendfile)
+        answer_from_file(c, b, from, to - from);
+    else
+        answer(c, b, mapped + from, to - from);
+}
+
+/* ---- what librdkafka asks before it begins ---- */
+static void versions(struct conn *c, struct buf *b, const uint8_t *request)
+{
+    static const uint16_t served[][2] = {{0, 7}, {1, 4}, {2, 1}, {3, 1}, {18, 0}};
+
+    begin_answer(b, request);
+    buf_put_be16(b, be16_get(request + 2) > 0 ? 35 : 0); /* a newer question: ask again with version 0 */
+    buf_put_be32(b, 5);
+    for (int i = 0; i < 5; i++) {
+        buf_put_be16(b, served[i][0]);
+        buf_put_be16(b, served[i][1]);
+        buf_put_be16(b, served[i][1]);
+    }
+    answer(c, b, NULL, 0);
+}
+
+static void metadata(struct conn *c, struct buf *b, const uint8_t *request, size_t at)
+{
+    uint32_t n = be32_get(request + at);
+
+    begin_answer(b, request);
+    buf_put_be32(b, 1); /* one node, 1 */
+    buf_put_be32(b, 1);
+    buf_put_be16(b, 9);
+    buf_put(b, "127.0.0.1", 9);
+    buf_put_be32(b, port);
+    buf_put_be16(b, UINT16_MAX);
+    buf_put_be32(b, 1);
+    buf_put_be32(b, n == UINT32_MAX ? 0 : n);
+    at += 4;
+    for (uint32_t i = 0; n != UINT32_MAX && i < n; i++) { /* every topic is there */
+        buf_put_be16(b, 0);
+        buf_put(b, request + at, 2u + be16_get(request + at));
+        at += 2u + be16_get(request + at);
+        buf_put_u8(b, 0);
+        buf_put_be32(b, PARTITIONS);
+        for (uint32_t p = 0; p < PARTITIONS; p++) {
+            buf_put_be16(b, 0);
+            buf_put_be32(b, p);
+            buf_put_be32(b, 1);
+            buf_put_be32(b, 1), buf_put_be32(b, 1);
+            buf_put_be32(b, 1), buf_put_be32(b, 1);
+        }
+    }
+    answer(c, b, NULL, 0);
+}
+
+/* The beginning, whatever was asked. */
+static void list_offsets(struct conn *c, struct buf *b, const uint8_t *request, size_t at)
+{
+    const uint8_t *topic = request + at + 8;
+    size_t topic_len = 2u + be16_get(topic);
+
+    begin_answer(b, request);
+    buf_put_be32(b, 1);
+    buf_put(b, topic, topic_len);
+    buf_put_be32(b, 1);
+    buf_put(b, topic + topic_len + 4, 4);
+    buf_put_be16(b, 0);
+    buf_put_be64(b, UINT64_MAX);
+    buf_put_be64(b, 0);
+    answer(c, b, NULL, 0);
 }
 
 static void handle_request(struct conn *c, struct buf *b, uint8_t *request)
 {
     size_t at = 8 + 2 + (size_t)be16_get(request + 8); /* behind the client id */
 
-    if (be16_get(request) == 0)
-        produce(c, b, request, at);
-    else
-        fetch(c, b, request, at);
+    switch (be16_get(request)) {
+    case 0: produce(c, b, request, at); break;
+    case 1: fetch(c, b, request, at); break;
+    case 2: list_offsets(c, b, request, at); break;
+    case 3: metadata(c, b, request, at); break;
+    case 18: versions(c, b, request); break;
+    default: break; /* no answer: nobody needs one */
+    }
 }
 
 static void receive(struct conn *c, struct buf *b)
@@ -231,8 +337,10 @@ int main(int argc, char **argv)
     struct buf b;
     void *map;
 
-    if (argc != 2) return 2;
-    file_fd = open(argv[1], O_CREAT | O_TRUNC | O_RDWR, 0600);
+    if (argc < 2) return 2;
+    by_sendfile = argc > 2 && strcmp(argv[2], "sendfile") == 0;
+    is_null = strcmp(argv[1], "null") == 0;
+    file_fd = is_null ? open("/dev/zero", O_RDWR) : open(argv[1], O_CREAT | O_TRUNC | O_RDWR, 0600);
     if (file_fd < 0) die(argv[1]);
     map = mmap(NULL, FILE_BYTES_MAX, PROT_READ, MAP_SHARED | MAP_NORESERVE, file_fd, 0);
     if (map == MAP_FAILED) die("mmap");
@@ -241,6 +349,7 @@ int main(int argc, char **argv)
     getsockname(listener, (struct sockaddr *)&address, &address_len);
     epoll_ctl(ep, EPOLL_CTL_ADD, listener, &(struct epoll_event){.events = EPOLLIN, .data.ptr = NULL});
     buf_init(&b, 0);
+    port = ntohs(address.sin_port);
     printf("ready kafka=127.0.0.1:%d\n", ntohs(address.sin_port));
     fflush(stdout);
     for (;;) {

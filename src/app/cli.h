@@ -90,6 +90,7 @@ int cmd_quota_set(struct cli *c);
 int cmd_quota_remove(struct cli *c);
 int cmd_quota_list(struct cli *c);
 int cmd_verify(struct cli *c);
+int cmd_repair(struct cli *c);
 int cmd_version(struct cli *c);
 
 #endif

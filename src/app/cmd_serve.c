@@ -112,6 +112,7 @@ static enum err_code read_options(struct cli *c, struct server_options *o, struc
     o->broker.retention_ms = cli_get_duration_ms(c, "retention");
     o->broker.retention_bytes =
         strcmp(cli_get(c, "retention-bytes"), "none") == 0 ? -1 : (int64_t)cli_get_size(c, "retention-bytes");
+    o->broker.scrub_bytes_per_s = strcmp(cli_get(c, "scrub-rate"), "none") == 0 ? 0 : cli_get_size(c, "scrub-rate");
     o->broker.batch_bytes_max = (uint32_t)cli_get_size(c, "max-message-bytes");
     o->broker.group_initial_delay_ms = cli_get_duration_ms(c, "group-initial-delay");
     if (o->broker.group_initial_delay_ms == 0) o->broker.group_initial_delay_ms = -1;

@@ -128,11 +128,20 @@ int cmd_topic_list(struct cli *cli)
     return rc == ERR_NONE ? EXIT_OK : cli_fail(cli, &e);
 }
 
+/* Compaction takes records and leaves their offsets. */
+static bool is_compacted(const struct kclient_config *configs, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (bytes_equal_str(configs[i].name, "cleanup.policy"))
+            return configs[i].value.len >= 7 && memcmp(configs[i].value.ptr, "compact", 7) == 0;
+    return false;
+}
+
 static enum err_code describe_partitions(struct cli *cli, struct client *c, const struct kclient_topic *t,
-                                         struct err *e)
+                                         const char *span, struct err *e)
 {
     if (!cli_json(cli))
-        printf("topic %.*s\n\n%-10s %12s %12s %12s\n", BYTES_ARG(t->name), "PARTITION", "START", "END", "RECORDS");
+        printf("topic %.*s\n\n%-10s %12s %12s %12s\n", BYTES_ARG(t->name), "PARTITION", "START", "END", span);
     for (int i = 0; i < t->n_partitions; i++) {
         int64_t start, end;
         struct buf b;
@@ -155,13 +164,10 @@ static enum err_code describe_partitions(struct cli *cli, struct client *c, cons
     return ERR_NONE;
 }
 
-static enum err_code describe_configs(struct cli *cli, struct client *c, struct bytes topic, struct err *e)
+static void describe_configs(struct cli *cli, struct bytes topic, const struct kclient_config *configs, int n)
 {
-    struct kclient_config *configs;
-    int n = 0;
     struct buf b;
-    enum err_code rc = kclient_topic_configs(c->k, topic, &c->arena, &configs, &n, e);
-    if (rc != ERR_NONE) return rc;
+
     if (!cli_json(cli)) printf("\n%-32s %s\n", "CONFIGURATION", "VALUE");
     for (int i = 0; i < n; i++) {
         if (!cli_json(cli)) {
@@ -176,19 +182,21 @@ static enum err_code describe_configs(struct cli *cli, struct client *c, struct 
         json_member(&b, "value", configs[i].value);
         json_print_line(&b);
     }
-    return ERR_NONE;
 }
 
 int cmd_topic_describe(struct cli *cli)
 {
+    struct kclient_config *configs = NULL;
     struct kclient_topic t;
     struct client c;
     struct err e = {0};
     enum err_code rc;
+    int n = 0;
     if (client_open(&c, cli, &e) != ERR_NONE) return cli_fail(cli, &e);
     rc = kclient_topic(c.k, bytes_str(cli_arg(cli, 0)), false, &c.arena, &t, &e);
-    if (rc == ERR_NONE) rc = describe_partitions(cli, &c, &t, &e);
-    if (rc == ERR_NONE) rc = describe_configs(cli, &c, t.name, &e);
+    if (rc == ERR_NONE) rc = kclient_topic_configs(c.k, t.name, &c.arena, &configs, &n, &e);
+    if (rc == ERR_NONE) rc = describe_partitions(cli, &c, &t, is_compacted(configs, n) ? "OFFSETS" : "RECORDS", &e);
+    if (rc == ERR_NONE) describe_configs(cli, t.name, configs, n);
     client_close(&c);
     return rc == ERR_NONE ? EXIT_OK : cli_fail(cli, &e);
 }

@@ -6,6 +6,7 @@
 #include "app/cli.h"
 #include "app/client.h"
 #include "base/limits.h"
+#include "broker/broker.h"
 #include "log/log.h"
 #include "sys/os.h"
 
@@ -15,7 +16,7 @@ struct verify {
     char path[LIMIT_PATH_LEN_MAX];
     const char *topic, *partition; /* directory names */
     int topic_len;                 /* of the name in front of the topic's id */
-    uint64_t n_logs, n_batches, n_damages, n_torn;
+    uint64_t n_logs, n_batches, n_damages, n_torn, n_side;
     enum err_code rc;
     struct err e;
 };
@@ -24,20 +25,24 @@ static void on_damage(void *arg, const struct log_damage *d)
 {
     struct verify *v = arg;
     struct buf b;
-    if (d->is_torn_tail)
-        v->n_torn++;
-    else
-        v->n_damages++;
+    static const char *const words[] = {
+        [LOG_DAMAGE_DATA] = "DAMAGED", [LOG_DAMAGE_TAIL] = "tail   ", [LOG_DAMAGE_SIDE] = "cache  "};
+    static const char *const kinds[] = {
+        [LOG_DAMAGE_DATA] = "damage", [LOG_DAMAGE_TAIL] = "torn_tail", [LOG_DAMAGE_SIDE] = "cache"};
+
+    v->n_damages += d->kind == LOG_DAMAGE_DATA;
+    v->n_torn += d->kind == LOG_DAMAGE_TAIL;
+    v->n_side += d->kind == LOG_DAMAGE_SIDE;
     if (!cli_json(v->cli)) {
-        printf("%s  %.*s/%s  %s at byte %llu: %s", d->is_torn_tail ? "tail   " : "DAMAGED", v->topic_len, v->topic,
-               v->partition, d->file, (unsigned long long)d->position, d->what);
+        printf("%s  %.*s/%s  %s at byte %llu: %s", words[d->kind], v->topic_len, v->topic, v->partition, d->file,
+               (unsigned long long)d->position, d->what);
         if (d->offset_from >= 0) printf(" (offsets %lld to %lld)", (long long)d->offset_from, (long long)d->offset_to);
         printf("\n");
         return;
     }
     buf_init(&b, 0);
     buf_put_str(&b, "{");
-    json_member(&b, "kind", d->is_torn_tail ? BYTES_LIT("torn_tail") : BYTES_LIT("damage"));
+    json_member(&b, "kind", bytes_str(kinds[d->kind]));
     json_member(&b, "topic", bytes_of(v->topic, (size_t)v->topic_len));
     json_member(&b, "directory", bytes_str(v->topic));
     json_member(&b, "partition", bytes_str(v->partition));
@@ -90,12 +95,33 @@ static bool on_topic(void *arg, const char *name, bool is_dir, uint64_t size)
     return v->rc == ERR_NONE;
 }
 
+static void verify_identity(struct verify *v)
+{
+    const char *what;
+    struct buf b;
+
+    v->rc = broker_verify_identity(&v->sys, v->path, &what, &v->e);
+    if (v->rc != ERR_NONE || what == NULL) return;
+    v->n_side++;
+    if (!cli_json(v->cli)) {
+        printf("cache    weir.meta: %s\n", what);
+        return;
+    }
+    buf_init(&b, 0);
+    buf_put_str(&b, "{");
+    json_member(&b, "kind", BYTES_LIT("cache"));
+    json_member(&b, "file", BYTES_LIT("weir.meta"));
+    json_member(&b, "what", bytes_str(what));
+    json_print_line(&b);
+}
+
 static void summary(struct verify *v)
 {
     if (cli_json(v->cli)) {
-        printf("{\"partitions\":%llu,\"batches\":%llu,\"damages\":%llu,\"torn_tails\":%llu,\"ok\":%s}\n",
-               (unsigned long long)v->n_logs, (unsigned long long)v->n_batches, (unsigned long long)v->n_damages,
-               (unsigned long long)v->n_torn, v->n_damages == 0 ? "true" : "false");
+        printf(
+            "{\"partitions\":%llu,\"batches\":%llu,\"damages\":%llu,\"torn_tails\":%llu,\"caches\":%llu,\"ok\":%s}\n",
+            (unsigned long long)v->n_logs, (unsigned long long)v->n_batches, (unsigned long long)v->n_damages,
+            (unsigned long long)v->n_torn, (unsigned long long)v->n_side, v->n_damages == 0 ? "true" : "false");
         return;
     }
     printf("%llu partitions, %llu batches read: ", (unsigned long long)v->n_logs, (unsigned long long)v->n_batches);
@@ -105,6 +131,8 @@ static void summary(struct verify *v)
         printf("%llu damage(s)", (unsigned long long)v->n_damages);
     if (v->n_torn > 0)
         printf("; %llu torn tail(s), never acknowledged, cut at the next start", (unsigned long long)v->n_torn);
+    if (v->n_side > 0)
+        printf("; %llu damaged cache(s), harmless, made again at the next start", (unsigned long long)v->n_side);
     printf("\n");
 }
 
@@ -124,6 +152,7 @@ int cmd_verify(struct cli *cli)
     } else {
         snprintf(path, sizeof path, "%s/weir.lock", v.path);
         v.rc = v.sys.fs->lock(v.sys.fs, path, &lock, &v.e);
+        if (v.rc == ERR_NONE) verify_identity(&v);
         snprintf(path, sizeof path, "%s/topics", v.path);
         if (v.rc == ERR_NONE) {
             enum err_code rc = v.sys.fs->list(v.sys.fs, path, on_topic, &v, &v.e);

@@ -20,6 +20,7 @@
         {"retention", 0, "DURATION", "7d", "Delete sealed segments older than this; none: keep", true},                 \
         {"retention-bytes", 0, "SIZE", "none", "Keep at most so much of each partition; none: no bound", true},         \
         {"segment-bytes", 0, "SIZE", "256MiB", "Size at which a new segment file begins", true},                        \
+        {"scrub-rate", 0, "SIZE", "4MiB", "Bytes a second of old segments read in search of rot; none: off", true},     \
         {"max-message-bytes", 0, "SIZE", "1048588", "Largest record batch taken from clients", true},                   \
         {"group-initial-delay", 0, "DURATION", "500ms", "First rebalance of an empty group waits this long", true},     \
         {"group-session", 0, "DURATION", "45s", "Silent members of consumer groups (KIP-848) are out after", true},     \
@@ -260,9 +261,17 @@ const struct cli_command cli_commands[] = {
     {"quota list", "List all quotas", "", broker_options, NULL, "  weir quota list\n  weir quota list --json",
      cmd_quota_list, 0, 0},
     {"verify", "Read a whole data directory and say what is wrong with it", "", verify_options,
-     "Changes nothing. Exit code 0: all is well (a torn tail that was never acknowledged is well), 4: damage was "
-     "found.",
+     "Changes nothing. Each finding is one of: DAMAGED (acknowledged records are lost or altered, with their offsets), "
+     "tail\n(torn, never acknowledged, cut at the next start), cache (a file that is made again at the next start).\n"
+     "Exit code 0: no acknowledged record is damaged, 4: some are.",
      "  weir verify --data /var/lib/weir", cmd_verify, 0, 0},
+    {"repair", "Open a data directory whose internal topics are damaged", "", verify_options,
+     "For a server that refuses to start because _weir_meta or __transaction_state is damaged. Reads what can be "
+     "read,\n"
+     "writes it anew, moves the damaged log to quarantine/. Names on standard error what it had to leave out: topics\n"
+     "keep their records but may have the default configuration; definitions, users and rules may be missing: look\n"
+     "through them before you let anybody in. Transactions without a decision are aborted.",
+     "  weir repair --data /var/lib/weir", cmd_repair, 0, 0},
     {"version", "Print the version", "", no_options, NULL, "  weir version", cmd_version, 0, 0},
     {NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0},
 };

@@ -132,6 +132,16 @@ static void put_metric(struct buf *o, const char *name, const char *type, const 
     buf_printf(o, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name, type, name, value);
 }
 
+static void put_kafka_requests(struct buf *o, const struct kafka_door *d)
+{
+    struct kafka_served s;
+    buf_put_str(o, "# HELP weir_kafka_api_requests_total Kafka requests served, by request and version.\n"
+                   "# TYPE weir_kafka_api_requests_total counter\n");
+    for (uint32_t pos = 0; kafka_door_served(d, &pos, &s);)
+        buf_printf(o, "weir_kafka_api_requests_total{key=\"%d\",request=\"%s\",version=\"%d\"} %llu\n", s.key, s.name,
+                   s.version, (unsigned long long)s.count);
+}
+
 static void put_partition_offsets(struct buf *o, struct broker *b)
 {
     struct topic *t;
@@ -143,6 +153,38 @@ static void put_partition_offsets(struct buf *o, struct broker *b)
             buf_printf(o, "weir_topic_partition_end_offset{topic=\"%.*s\",partition=\"%d\"} %lld\n",
                        BYTES_ARG(topic_name(t)), (int)i, (long long)partition_high_watermark(topic_partition(t, i)));
     }
+}
+
+static void put_compaction(struct buf *o, struct broker *b, const struct broker_stats *st)
+{
+    uint64_t clean = 0, dirty = 0;
+    unsigned blocked = 0;
+    struct topic *t;
+
+    for (uint32_t pos = 0; (t = topic_next(b, &pos)) != NULL;) {
+        for (int32_t i = 0; topic_config(t)->compact && !topic_is_internal(t) && i < topic_partition_count(t); i++) {
+            struct partition_cleaning c;
+            partition_cleaning(topic_partition(t, i), &c);
+            clean += c.clean_bytes;
+            dirty += c.dirty_bytes;
+            blocked += c.is_blocked;
+        }
+    }
+    put_metric(o, "weir_compaction_clean_bytes", "gauge", "Bytes of compacted topics that were cleaned.",
+               (double)clean);
+    put_metric(o, "weir_compaction_dirty_bytes", "gauge", "Bytes of compacted topics that may be cleaned.",
+               (double)dirty);
+    put_metric(o, "weir_compaction_blocked_partitions", "gauge",
+               "Partitions that are not cleaned until a restart: damaged, or a cleaning failed on the disk.", blocked);
+    put_metric(o, "weir_compaction_running", "gauge", "1 while a partition is being cleaned.", st->is_cleaning);
+    put_metric(o, "weir_compactions_total", "counter", "Cleanings that ended.", (double)st->cleanings);
+    put_metric(o, "weir_compactions_failed_total", "counter", "Cleanings that failed.", (double)st->cleanings_failed);
+    put_metric(o, "weir_compaction_read_bytes_total", "counter", "Log bytes that cleanings have looked at.",
+               (double)st->cleaned_bytes);
+    put_metric(o, "weir_compaction_freed_bytes_total", "counter", "Log bytes that cleanings have freed.",
+               (double)st->cleaned_bytes_freed);
+    put_metric(o, "weir_compaction_records_removed_total", "counter", "Records that cleanings have taken out.",
+               (double)st->cleaned_records);
 }
 
 static double resident_bytes(struct broker *b)
@@ -202,8 +244,15 @@ static void put_broker_metrics(struct buf *o, struct routes *r)
     put_metric(o, "weir_partitions", "gauge", "Partitions, internal ones included.", st.n_partitions);
     put_metric(o, "weir_partitions_stopped", "gauge", "Partitions that take no writes after a disk error.",
                st.partitions_stopped);
+    put_metric(o, "weir_scrub_bytes_total", "counter", "Bytes of old segments read in search of rot.",
+               (double)st.scrub_bytes);
+    put_metric(o, "weir_scrub_rounds_total", "counter", "Times that all old segments were looked through.",
+               (double)st.scrub_rounds);
+    put_metric(o, "weir_scrub_damages_total", "counter", "Damaged or unreadable segments found so.",
+               (double)st.scrub_damages);
     put_metric(o, "weir_consumer_groups", "gauge", "Consumer groups.", st.n_groups);
     put_metric(o, "weir_disk_full", "gauge", "1 while writes are refused for lack of space.", st.disk_full);
+    put_compaction(o, r->broker, &st);
     if (r->kafka != NULL) {
         struct kafka_door_stats k;
         kafka_door_stats(r->kafka, &k);
@@ -227,6 +276,12 @@ static void put_broker_metrics(struct buf *o, struct routes *r)
         put_metric(o, "weir_kafka_held_bytes", "gauge", "Memory of large requests and answers that have not left.",
                    (double)k.held_bytes);
         put_metric(o, "weir_kafka_sent_bytes_total", "counter", "Bytes sent to Kafka clients.", (double)k.bytes_out);
+        put_metric(o, "weir_kafka_fetch_sessions", "gauge", "Fetch sessions.", k.fetch_sessions);
+        put_metric(o, "weir_kafka_fetch_session_partitions", "gauge", "Partitions that fetch sessions follow.",
+                   k.fetch_session_partitions);
+        put_metric(o, "weir_kafka_fetch_sessions_evicted_total", "counter", "Fetch sessions that lost their slot.",
+                   (double)k.fetch_sessions_evicted_total);
+        put_kafka_requests(o, r->kafka);
     }
     put_quota_metrics(o, r->broker);
     put_partition_offsets(o, r->broker);

@@ -12,6 +12,7 @@
 
 #include "app/routes.h"
 #include "app/sql_service.h"
+#include "base/limits.h"
 #include "door/http/http.h"
 #include "door/kafka/kafka.h"
 #include "sys/os.h"
@@ -136,12 +137,14 @@ enum err_code server_create(struct server **out, const struct server_options *o,
     *out = NULL;
     if (s == NULL) return err_set(e, ERR_MEMORY, "starting the server: out of memory");
     s->options = *o;
+    s->options.broker.spare_bytes = LIMIT_SPARE_BYTES;
     s->stop_task.run = on_stop_task;
     s->ready_task.run = on_ready;
     s->sys.clock = os_clock();
     s->sys.rng = os_rng();
     s->sys.fs = os_fs();
     s->sys.diag = os_diag_create(2, o->log_level);
+    os_fs_catch_bus_errors();
     rc = os_loop_create(&s->sys.loop, e);
     if (rc == ERR_NONE) rc = os_net_create(&s->sys.net, s->sys.loop, e);
     if (rc == ERR_NONE) rc = broker_open(&s->broker, &s->sys, &s->options.broker, e);

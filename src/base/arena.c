@@ -78,7 +78,7 @@ void arena_reset(struct arena *a)
     a->used_bytes = 0;
 }
 
-/* Takes the first spare block that is large enough; ordinary requests meet ordinary blocks at once. */
+/* Takes the first spare block that is large enough; ordinary requests meet ordinary blocks at once. NULL: no memory. */
 static struct arena_block *take_block(struct arena *a, size_t size)
 {
     for (struct arena_block **link = &a->spare; *link != NULL; link = &(*link)->next) {
@@ -90,7 +90,7 @@ static struct arena_block *take_block(struct arena *a, size_t size)
     }
     if (size < a->block_size) size = a->block_size;
     struct arena_block *block = malloc(sizeof *block + size);
-    check(block != NULL);
+    if (block == NULL) return NULL;
     block->size = size;
     POISON(block->data, size);
     return block;
@@ -103,6 +103,7 @@ void *arena_alloc(struct arena *a, size_t size)
     if (need == 0) need = ARENA_ALIGN; /* distinct pointers, never NULL */
     if (UNLIKELY(need > (size_t)(a->end - a->at))) {
         struct arena_block *block = take_block(a, need);
+        check(block != NULL);
         if (a->blocks != NULL && block->size - need < (size_t)(a->end - a->at)) {
             /* A block of its own: the current one has more room left and stays the newest. */
             block->next = a->blocks->next;
@@ -121,6 +122,20 @@ void *arena_alloc(struct arena *a, size_t size)
     a->used_bytes += need;
     UNPOISON(ptr, size);
     return ptr;
+}
+
+bool arena_reserve(struct arena *a, size_t size)
+{
+    if (size > PTRDIFF_MAX - 4096) return false;
+    size_t need = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    if (need <= (size_t)(a->end - a->at)) return true;
+    struct arena_block *block = take_block(a, need);
+    if (block == NULL) return false;
+    block->next = a->blocks;
+    a->blocks = block;
+    a->at = block->data;
+    a->end = block->data + block->size;
+    return true;
 }
 
 void *arena_alloc_zero(struct arena *a, size_t size)

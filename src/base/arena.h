@@ -29,6 +29,10 @@ struct bytes arena_copy(struct arena *a, struct bytes b);
 char *arena_strdup(struct arena *a, const char *s);
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* Room for the next allocation of up to so many bytes, for sizes that come from outside. False: no memory; nothing has
+ * changed. */
+bool arena_reserve(struct arena *a, size_t size);
+
 #define arena_new(a, type) ((type *)arena_alloc_zero((a), sizeof(type)))
 
 #endif

@@ -105,9 +105,29 @@ static void test_arena__copies_end_with_nul_and_keep_null(void **state)
     arena_deinit(&a);
 }
 
+/* Sizes from outside: too much is an answer, and what was there stays. */
+static void test_arena__reserve_says_no(void **state)
+{
+    struct arena a;
+    char *kept;
+
+    (void)state;
+    arena_init(&a, 0);
+    kept = arena_strdup(&a, "kept");
+    assert_false(arena_reserve(&a, SIZE_MAX));
+#ifndef __SANITIZE_ADDRESS__
+    assert_false(arena_reserve(&a, (size_t)PTRDIFF_MAX - 8192));
+#endif
+    assert_true(arena_reserve(&a, 100000));
+    memset(arena_alloc(&a, 100000), 1, 100000);
+    assert_string_equal(kept, "kept");
+    arena_deinit(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_arena__reserve_says_no),
         cmocka_unit_test(test_arena__allocations_are_aligned_and_disjoint),
         cmocka_unit_test(test_arena__a_large_request_does_not_waste_the_current_block),
         cmocka_unit_test(test_arena__reset_keeps_blocks),

@@ -275,6 +275,7 @@ enum err_code batch_iter_next(struct batch_iter *it, struct record *out, bool *m
     if (UNLIKELY(p == NULL || delta <= it->last_delta || delta > it->view.last_offset_delta)) {
         return bad_record(it, e, "bad offset"); /* R3 */
     }
+    it->fields = p;
     p = get_bytes(p, end, &out->key);
     if (UNLIKELY(p == NULL)) return bad_record(it, e, "bad key");
     p = get_bytes(p, end, &out->value);

@@ -19,6 +19,7 @@ enum batch_codec { CODEC_NONE = 0, CODEC_GZIP, CODEC_SNAPPY, CODEC_LZ4, CODEC_ZS
 #define BATCH_ATTR_LOG_APPEND_TIME 0x08
 #define BATCH_ATTR_TRANSACTIONAL 0x10
 #define BATCH_ATTR_CONTROL 0x20
+#define BATCH_ATTR_HORIZON 0x40 /* set by compaction: base timestamp is when tombstones and markers in it may go */
 
 /* The decoded header; `bytes` is the whole batch, borrowed. */
 struct batch_view {
@@ -77,6 +78,7 @@ struct record {
 struct batch_iter {
     struct batch_view view;
     const uint8_t *at, *end;
+    const uint8_t *fields; /* of the record given out last: its bytes from the key's length to `at` */
     int32_t index;
     int32_t last_delta; /* of the record before; offsets rise */
 };

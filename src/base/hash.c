@@ -11,6 +11,12 @@ uint64_t hash64(const void *ptr, size_t len)
     return XXH3_64bits(ptr, len);
 }
 
+struct hash128 hash128(const void *ptr, size_t len, uint64_t seed)
+{
+    XXH128_hash_t h = XXH3_128bits_withSeed(ptr, len, seed);
+    return (struct hash128){h.low64, h.high64};
+}
+
 int32_t hash_murmur2(struct bytes key)
 {
     const uint32_t m = 0x5bd1e995;

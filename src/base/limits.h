@@ -20,10 +20,14 @@
 #define LIMIT_CONNECTIONS_MAX 10000           /* per listener; more: closed at accept */
 #define LIMIT_CONN_INFLIGHT_MAX 32            /* requests of one connection not yet answered; more: reading pauses */
 #define LIMIT_CONN_SEND_BYTES_MAX (64u << 20) /* queued replies; more: reading pauses */
-#define LIMIT_CONN_IDLE_MS (10ll * 60 * 1000) /* Kafka's connections.max.idle.ms; longer without a byte: closed */
-#define LIMIT_FRAME_MS 30000                  /* a begun frame may take so long, and longer only when ... */
-#define LIMIT_FRAME_BYTES_PER_S 1024u         /* ... its bytes come faster than this; else: closed */
-#define LIMIT_RECEIVE_BYTES_MAX ((size_t)256 << 20) /* begun frames of one door; more: reading waits, one goes on */
+#define LIMIT_FETCH_SESSIONS_MAX 1000         /* Kafka's; per listener; more: the oldest idle one goes, else declined */
+#define LIMIT_FETCH_SESSION_PARTITIONS_MAX 200000u         /* of all sessions, about 350 bytes each; more: declined */
+#define LIMIT_FETCH_SESSION_IDLE_NS (120ull * 1000000000u) /* Kafka's; younger ones keep their slot */
+#define LIMIT_CONN_IDLE_MS (10ll * 60 * 1000)       /* Kafka's connections.max.idle.ms; longer without a byte: closed */
+#define LIMIT_FRAME_MS 30000                        /* a begun frame may take so long, and longer only when ... */
+#define LIMIT_FRAME_AWAITED_MS 2000                 /* without a byte, when others wait for the frame's memory */
+#define LIMIT_FRAME_BYTES_PER_S 1024u               /* ... its bytes come faster than this; else: closed */
+#define LIMIT_RECEIVE_BYTES_MAX ((size_t)128 << 20) /* begun frames of one door; more: reading waits, one goes on */
 #define LIMIT_HELD_BYTES_MAX ((size_t)128 << 20)    /* requests and answers of one door; more: the largest is closed */
 #define LIMIT_HTTP_HEADER_BYTES_MAX (16u << 10)     /* larger: 431 */
 #define LIMIT_HTTP_BODY_BYTES_MAX (1u << 20)        /* larger: 413 */
@@ -36,7 +40,15 @@
 #define LIMIT_PARTITIONS_PER_TOPIC_MAX 1024
 #define LIMIT_PRODUCER_BATCHES 5 /* remembered per idempotent producer and partition, as Kafka */
 #define LIMIT_PRODUCER_EXPIRY_MS (24ll * 3600 * 1000)
+#define LIMIT_COMPACT_MAP_BYTES                                                                                        \
+    (64u << 20) /* table of keys of one cleaning, 24 bytes a key; more keys: several passes */
+#define LIMIT_COMPACT_SLICE_BYTES (1u << 20)     /* of the log, looked at by a cleaning before it lets others work */
 #define LIMIT_TIMESTAMP_AHEAD_MS (3600ll * 1000) /* message.timestamp.after.max.ms; later: invalid timestamp */
+
+#define LIMIT_SPARE_BYTES (4u << 20) /* kept in a data directory for a start and a close on a full disk */
+
+/* ---- threads ---- */
+#define LIMIT_JOBS_BESIDE 16 /* blocking jobs of one loop at a time, a thread each while they run; more: they queue */
 
 /* ---- groups ---- */
 #define LIMIT_SESSION_TIMEOUT_MIN_MS 6000
@@ -74,6 +86,7 @@
 #define LIMIT_SQL_EXPR_NODES_MAX 100000 /* of one statement, shared ones counted each time; more: refused */
 #define LIMIT_SQL_REQUESTS_MAX 128      /* of all clients at once, about 4 MB each when stalled; more: 503 */
 #define LIMIT_FLOWS_MAX 1024
+#define LIMIT_WINDOW_PANES_MAX 1440 /* windows one row is in (a day by minutes); more: refused */
 
 _Static_assert(LIMIT_BATCH_BYTES_MAX < LIMIT_SEGMENT_BYTES_MAX, "a batch fits a segment");
 _Static_assert(LIMIT_BATCH_BYTES_DEFAULT < LIMIT_REQUEST_BYTES_MAX, "a batch fits a request");

@@ -24,6 +24,54 @@ static enum err_code check_shape(const struct batch_view *v, size_t len, struct 
     return ERR_NONE;
 }
 
+/* Memory of a batch that was large or a bomb is not kept. */
+static void scratch_trim(struct buf *scratch)
+{
+    if (scratch->cap <= LIMIT_BATCH_BYTES_DEFAULT) return;
+    buf_deinit(scratch);
+    buf_init(scratch, 0);
+}
+
+/* message.timestamp.before.max.ms: of every record. The header tells the newest only, so records are looked at where
+ * the bound is set. */
+static enum err_code check_oldest(const struct partition *p, const struct batch_view *v, int64_t now_ms, struct err *e)
+{
+    int64_t bound = now_ms - p->topic->config.number[TOPIC_TIMESTAMP_BEFORE_MS];
+    struct buf *scratch = &p->topic->broker->scratch;
+    struct batch_iter it;
+    struct record r;
+    bool more = true;
+
+    enum err_code rc = batch_iter_init(&it, v, scratch, e);
+    while (rc == ERR_NONE) {
+        rc = batch_iter_next(&it, &r, &more, e);
+        if (rc != ERR_NONE || !more) break;
+        if (r.timestamp < bound)
+            rc = err_set(e, ERR_TIMESTAMP, "timestamp %lld lies too far in the past", (long long)r.timestamp);
+    }
+    scratch_trim(scratch);
+    return rc;
+}
+
+/* A5  A record of a compacted topic has a key: nothing could ever replace one without. Only there are records looked
+ * at, compressed ones too: what cannot be read would stay for ever. */
+static enum err_code check_keys(struct broker *b, const struct batch_view *v, struct err *e)
+{
+    struct batch_iter it;
+    struct record r;
+    bool more = true;
+
+    enum err_code rc = batch_iter_init(&it, v, &b->scratch, e);
+    while (rc == ERR_NONE) {
+        rc = batch_iter_next(&it, &r, &more, e);
+        if (rc != ERR_NONE || !more) break;
+        if (bytes_is_null(r.key))
+            rc = err_set(e, ERR_INVALID, "record %d has no key; the topic is compacted", (int)it.last_delta);
+    }
+    scratch_trim(&b->scratch);
+    return rc;
+}
+
 static enum err_code check_batch(const struct partition *p, const uint8_t *batch, size_t len, struct batch_view *v,
                                  struct err *e)
 {
@@ -35,12 +83,14 @@ static enum err_code check_batch(const struct partition *p, const uint8_t *batch
     enum err_code rc = batch_view_parse(v, bytes_of(batch, len), e);
     if (rc == ERR_RANGE) rc = err_set(e, ERR_CORRUPT, "record batch is cut short");
     if (rc == ERR_NONE) rc = check_shape(v, len, e);
+    if (rc == ERR_NONE && UNLIKELY(c->compact)) rc = check_keys(p->topic->broker, v, e);
     if (rc != ERR_NONE || c->log_append_time) return rc;
     if (v->attributes & BATCH_ATTR_LOG_APPEND_TIME)
         return err_set(e, ERR_TIMESTAMP, "the topic keeps the producer's timestamps, the batch says otherwise");
     int64_t now_ms = broker_now_ms(p->topic->broker);
     if (v->max_timestamp > now_ms && v->max_timestamp - now_ms > c->timestamp_ahead_ms)
         return err_set(e, ERR_TIMESTAMP, "timestamp %lld lies in the future", (long long)v->max_timestamp);
+    if (c->number[TOPIC_TIMESTAMP_BEFORE_MS] < INT64_MAX) return check_oldest(p, v, now_ms, e);
     return ERR_NONE;
 }
 
@@ -54,20 +104,18 @@ static void queue_wait(struct partition *p, struct append_wait *w, int64_t upto)
     list_push_back(at, &w->link); /* in front of `at` */
 }
 
-bool partition_wait_durable(struct partition *p, int64_t upto, struct append_wait *wait)
-{
-    if (upto <= log_durable_offset(p->log)) return true;
-    queue_wait(p, wait, upto);
-    partition_mark_dirty(p);
-    return false;
-}
-
 static void answer(struct partition *p, int64_t upto, struct append_wait *wait, struct append_result *out)
 {
     out->log_start_offset = log_start_offset(p->log);
     /* Outside of sync mode the log calls everything durable at once. */
     out->is_durable = upto <= log_durable_offset(p->log);
     if (!out->is_durable && wait) queue_wait(p, wait, upto);
+}
+
+void partition_wait_durable(struct partition *p, int64_t upto, struct append_wait *wait, bool *is_durable)
+{
+    *is_durable = upto <= log_durable_offset(p->log);
+    if (!*is_durable && wait) queue_wait(p, wait, upto);
 }
 
 static void note_failure(struct partition *p, enum err_code rc, const struct err *e)
@@ -94,6 +142,7 @@ static void note_success(struct partition *p, const struct batch_view *v, int64_
     if (b->stats.disk_full) {
         b->stats.disk_full = false;
         diag_printf(b->sys->diag, DIAG_INFO, "broker", "there is room on the disk again");
+        spare_make(b);
     }
     p->unsaved_bytes += v->bytes.len;
     if (p->unsaved_bytes > p->topic->config.segment_bytes) {
@@ -105,6 +154,7 @@ static void note_success(struct partition *p, const struct batch_view *v, int64_
     if (b->options.durability != DURABILITY_OS) partition_mark_dirty(p);
     if (!broker_is_sync(b)) partition_mark_woken(p, false);
     retention_arm(b);
+    if (p->topic->config.compact) cleaner_arm(b);
 }
 
 /* A4  A producer's plain batch must not slip into its open transaction, nor a transactional one beside it: nothing

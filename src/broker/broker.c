@@ -5,6 +5,7 @@
  *   journal.c    logs that are read whole        read.c       reads, look-ups by time, read waits
  *   meta.c       _weir_meta: topics, definitions retention.c  removing what is old
  *   topic.c      topics, directories, leftovers  group*.c     consumer groups and offsets
+ *   cleaner.c    compaction
  *   txn*.c       transactions                    port*.c      port/port.h over all of it
  *   quota.c      rules and windows of quotas
  *
@@ -60,6 +61,7 @@ static void broker_free(struct broker *b)
     uint32_t pos = 0;
 
     b->is_closing = true;
+    cleaner_destroy(b->cleaner);
     loop->timer_stop(loop, &b->sync_timer);
     loop->timer_stop(loop, &b->retention_timer);
     quotas_destroy(b);
@@ -70,6 +72,7 @@ static void broker_free(struct broker *b)
         topic_unref(CONTAINER_OF(n, struct partition, moved_link)->topic);
     for (struct list *n; (n = list_pop_front(&b->woken)) != NULL;)
         topic_unref(CONTAINER_OF(n, struct partition, woken_link)->topic);
+    scrubber_destroy(b->scrubber);
     syncer_destroy(b->syncer);
     for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;)
         topic_forget(m->value);
@@ -82,6 +85,7 @@ static void broker_free(struct broker *b)
     map_deinit(&b->topic_ids);
     map_deinit(&b->open_units);
     meta_deinit(b);
+    buf_deinit(&b->scratch);
     b->sys->fs->close(b->sys->fs, b->lock);
     free(b->data_dir);
     free(b);
@@ -113,9 +117,12 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
     b->sync_timer.fire = sync_timer_fire;
     b->retention_timer.fire = retention_fire;
     b->syncer = syncer_create(b);
+    b->cleaner = cleaner_create(b);
+    buf_init(&b->scratch, 0);
 
     enum err_code rc = prepare_directory(b, e);
     if (rc == ERR_NONE) rc = identity_open(b, e);
+    if (rc == ERR_NONE) spare_release(b);
     if (rc == ERR_NONE) rc = prepare_topics(b, e);
     if (rc == ERR_NONE) rc = meta_open(b, e);
     if (rc == ERR_NONE) rc = topics_open(b, e);
@@ -128,6 +135,9 @@ enum err_code broker_open(struct broker **out, const struct sys *sys, const stru
         return err_wrap(e, rc, "data directory %s", o->data_dir);
     }
     retention_arm(b);
+    cleaner_arm(b);
+    spare_make(b);
+    b->scrubber = scrubber_create(b, b->options.scrub_bytes_per_s);
     *out = b;
     return ERR_NONE;
 }
@@ -151,6 +161,8 @@ void broker_close(struct broker *b)
     uint32_t pos = 0;
 
     if (b == NULL) return;
+    cleaner_destroy(b->cleaner);
+    spare_release(b);
     syncer_settle(b->syncer);
     groups_close(b);
     txns_close(b);

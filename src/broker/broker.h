@@ -35,11 +35,15 @@ struct broker_options {
     int64_t consumer_session_ms;           /* of members of consumer groups (KIP-848); 0: 45 s */
     int64_t consumer_heartbeat_ms;         /* how often they are told to send heartbeats; 0: 5 s */
     int64_t offsets_retention_ms;          /* 0: 7 days */
-    bool login_required;      /* rules hold even while there is no user (auth.h A1) */
-    bool allow_without_rules; /* Kafka's allow.everyone.if.no.acl.found */
-    const char *super_users;  /* principals, separated by ';': "User:admin;User:CN=ops". NULL: none */
+    bool login_required;                   /* rules hold even while there is no user (auth.h A1) */
+    bool allow_without_rules;              /* Kafka's allow.everyone.if.no.acl.found */
+    uint64_t spare_bytes;                  /* kept free for a start and a close on a full disk; 0: none */
+    uint64_t scrub_bytes_per_s;            /* pace of looking through old segments for rot; 0: not at all */
+    bool repair; /* damaged internal topics are read as far as they can be and written anew (`weir repair`) */
+    const char *super_users; /* principals, separated by ';': "User:admin;User:CN=ops". NULL: none */
 };
-/* Takes the directory's lock, recovers everything. ERR_BUSY: another process has it. ERR_UNSUPPORTED: newer format,
+/* Takes the directory's lock, recovers everything. ERR_CORRUPT: _weir_meta or __transaction_state is damaged, and only
+ * `repair` goes on then; nothing was changed. ERR_BUSY: another process has it. ERR_UNSUPPORTED: newer format,
  * untouched. Partitions with rot open read-only and are reported to the diag. `sys` is borrowed. */
 MUST_USE enum err_code broker_open(struct broker **out, const struct sys *sys, const struct broker_options *o,
                                    struct err *e);
@@ -51,21 +55,47 @@ void broker_close(struct broker *b);
  * (sim_disk_crash_at). */
 void broker_abandon(struct broker *b);
 
+/* For weir verify, of a directory that nobody has open: what is wrong with weir.meta, in one sentence, or NULL. Whatever it
+ * is, a start is not kept by it. Changes nothing. ERR_UNSUPPORTED: a newer format. */
+MUST_USE enum err_code broker_verify_identity(const struct sys *sys, const char *data_dir, const char **what,
+                                              struct err *e);
+
 const char *broker_cluster_id(const struct broker *b);               /* 22 characters, made once per data directory */
 int32_t broker_epoch(const struct broker *b);                        /* leader epoch: rises with every open */
 const struct broker_options *broker_options(const struct broker *b); /* with defaults filled in */
 const struct sys *broker_sys(const struct broker *b);
 
 /* ---- topics ---- */
+/* What a topic may set besides the fields of topic_config; the number is stored in its record. */
+enum topic_number {
+    TOPIC_DELETE_RETENTION_MS, /* tombstones stay so long after the cleaning that first met them */
+    TOPIC_MIN_COMPACTION_LAG_MS,
+    TOPIC_MAX_COMPACTION_LAG_MS,
+    TOPIC_DIRTY_RATIO_PPM, /* cleaned when the dirty part is more than this many millionths of all sealed bytes */
+    TOPIC_TIMESTAMP_BEFORE_MS,
+    TOPIC_SEGMENT_JITTER_MS,
+    /* Taken and shown, and nothing else: docs/reference/kafka.md says why that is harmless. */
+    TOPIC_FILE_DELETE_DELAY_MS,
+    TOPIC_FLUSH_MESSAGES,
+    TOPIC_FLUSH_MS,
+    TOPIC_INDEX_INTERVAL_BYTES,
+    TOPIC_SEGMENT_INDEX_BYTES,
+    TOPIC_PREALLOCATE,
+    TOPIC_UNCLEAN_ELECTION,
+    TOPIC_NUMBERS
+};
+extern const int64_t topic_number_defaults[TOPIC_NUMBERS];
 struct topic_config {                      /* per topic; 0: the broker's default */
     int64_t retention_ms, retention_bytes; /* negative: for ever */
     uint64_t segment_bytes;
     uint32_t batch_bytes_max;
-    bool compact; /* stored and shown; compaction itself is not in this version. Nothing is deleted by age or size */
+    bool compact;               /* of the records with one key the newest stays; nothing is deleted by age or size */
     bool compact_and_delete;    /* with `compact`: retention holds all the same */
     bool log_append_time;       /* message.timestamp.type */
     int64_t segment_ms;         /* a segment whose first batch is older is closed at the next append */
     int64_t timestamp_ahead_ms; /* a producer's timestamp may be so far ahead of our clock */
+    uint32_t is_set;            /* bit n: number[n] is given here; the others hold the default, 0 included */
+    int64_t number[TOPIC_NUMBERS];
 };
 /* Names: 1..LIMIT_TOPIC_NAME_LEN_MAX of [A-Za-z0-9._-], not "." or "..". Names starting with "__" or "_weir" are
  * internal: created by the broker only (ERR_DENIED). Blocks until durable. ERR_EXISTS, ERR_INVALID, ERR_LIMIT,
@@ -143,6 +173,9 @@ size_t partition_aborted(struct partition *p, int64_t from, int64_t to, struct a
 /* log_read up to the high watermark. Any thread that holds the topic alive (doors: the shard; ports: their handle). */
 MUST_USE enum err_code partition_read(struct partition *p, int64_t offset, size_t max_bytes, struct log_slice *out,
                                       struct err *e);
+/* True: it holds nothing but empty batches, which compaction leaves where records were: all up to the limit of the read
+ * is gone. A reader goes on behind it; there is nothing to hand on at once. */
+bool slice_is_hollow(const struct log_slice *s);
 /* Timestamp -> offset with record precision (decompresses one batch). None: *offset = -1, *ts = -1. */
 MUST_USE enum err_code partition_offset_for_time(struct partition *p, int64_t ts_ms, int64_t *offset, int64_t *ts,
                                                  struct err *e);
@@ -165,8 +198,28 @@ void partition_wait(struct partition *p, struct read_wait *w,
                     int64_t beyond); /* already beyond: wakes on the next loop turn */
 void read_wait_cancel(struct read_wait *w);
 
+/* ---- compaction ---- */
+/* How it stands with a partition of a compacted topic; owner's thread. */
+struct partition_cleaning {
+    uint64_t clean_bytes, dirty_bytes; /* sealed and cleaned; sealed and not */
+    bool is_running;
+    bool is_blocked; /* damaged, or a cleaning failed on the disk: until a restart */
+};
+void partition_cleaning(struct partition *p, struct partition_cleaning *out);
+
 /* ---- producer ids ---- */
 MUST_USE enum err_code broker_producer_id_next(struct broker *b, int64_t *id, struct err *e);
+
+/* What a partition remembers of its producers (log/producer.h). */
+struct partition_producer {
+    int64_t producer_id, used_ms, open_first /* of its open transaction, -1: none */;
+    int32_t last_sequence; /* -1: not known */
+    int16_t epoch;
+};
+/* True: it has stored batches of this producer and epoch. */
+bool partition_knows_producer(struct partition *p, int64_t producer_id, int16_t epoch);
+void partition_producers_each(struct partition *p, void (*fn)(void *arg, const struct partition_producer *x),
+                              void *arg);
 
 /* ---- definitions (streams, flows, ...): durable when the call returns ---- */
 MUST_USE enum err_code broker_define(struct broker *b, const char *kind, struct bytes name, struct bytes text,
@@ -178,8 +231,12 @@ void broker_definitions(struct broker *b, const char *kind, bool (*fn)(void *arg
 /* ---- figures, counted since open; for /metrics ---- */
 struct broker_stats {
     uint64_t batches_in, records_in, bytes_in, bytes_out, duplicates, syncs, sync_ns_total, appends_failed;
+    uint64_t scrub_bytes, scrub_rounds, scrub_damages;
     uint32_t n_topics, n_partitions, n_groups, partitions_stopped;
     bool disk_full;
+    /* Compaction: cleanings that ended, that failed; bytes of the log looked at and freed, records taken out. */
+    uint64_t cleanings, cleanings_failed, cleaned_bytes, cleaned_bytes_freed, cleaned_records;
+    bool is_cleaning;
 };
 void broker_stats(const struct broker *b, struct broker_stats *out);
 void broker_count_out(struct broker *b, uint64_t bytes); /* doors report what they sent of the log */

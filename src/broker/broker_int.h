@@ -23,8 +23,14 @@
 #define RETENTION_MS_DEFAULT (7ll * 24 * 3600 * 1000)
 #define RETENTION_RUN_MS_MAX 60000
 #define PRODUCERS_SAVE_BYTES (1u << 20) /* so much new log is worth a snapshot at close although it names no producer */
-#define DISK_ROOM_BYTES (1u << 20)      /* free space that counts as room again */
-#define TOPIC_DIR_NAME_LEN_MAX 200      /* of the topic's name in its directory's name: NAME_MAX is 255 */
+#define CLEANER_RUN_MS 1000             /* from an append to a compacted topic to the next look for work */
+#define CLEANER_WAIT_MS 15000   /* to the next look when only time has to pass (Kafka's log.cleaner.backoff.ms) */
+#define SCRUB_FIRST_MS 60000ull /* after an open: it has other things to do */
+#define SCRUB_ROUND_MS (24ull * 3600 * 1000) /* from the beginning of a round to that of the next */
+#define SCRUB_PIECE_BYTES (1u << 20)         /* read at a time */
+#define SCRUB_PAUSE_MS_MIN 1ull              /* between two pieces, however high the rate */
+#define DISK_ROOM_BYTES (1u << 20)           /* free space that counts as room again */
+#define TOPIC_DIR_NAME_LEN_MAX 200           /* of the topic's name in its directory's name: NAME_MAX is 255 */
 #define TOPIC_DIR_LEN_MAX (TOPIC_DIR_NAME_LEN_MAX + 1 + 32)
 #define TOPIC_BLOCKS_MAX 12 /* each doubles at least: 2^11 partitions, see LIMIT_PARTITIONS_PER_TOPIC_MAX */
 #define DATA_DIR_LEN_MAX (LIMIT_PATH_LEN_MAX - 512) /* leaves room for every name below it */
@@ -48,7 +54,7 @@ struct partition {
     struct list moved_link;      /* in broker.moved: durable moved inside a call; holds a topic reference */
     struct list woken_link;      /* in broker.woken: its readers are to be looked at; holds a topic reference */
     bool wakes_all;              /* ... and all of them to be woken: start moved or topic gone */
-    bool is_syncing;             /* in the job under way */
+    struct sync_slot *sync_slot; /* of the sync under way; NULL: none */
     bool is_stopped;             /* takes no more appends */
 };
 
@@ -86,8 +92,9 @@ struct definition {
     struct bytes name, text; /* owned */
 };
 
-/* The one sync job of a broker. An object of its own because the loop may still hold it when the broker is gone. */
+/* The sync jobs of a broker. An object of its own because the loop may still hold them when the broker is gone. */
 struct syncer;
+struct sync_slot;
 
 struct broker {
     const struct sys *sys; /* borrowed */
@@ -103,16 +110,19 @@ struct broker {
     struct map dead_ids; /* uuids of deleted topics, as far as the meta log remembers; value: any */
     uint64_t topic_seq;
     uint64_t topics_version; /* from 1 on; rises when topics come, go or get partitions */
-    struct topic *meta; /* _weir_meta */
+    struct topic *meta;      /* _weir_meta */
     uint64_t meta_compact_at;
     bool has_names;         /* identity_sync_names was done, by this process or an earlier one */
     struct map definitions; /* "kind\0name" -> struct definition */
     int64_t producer_id_next, producer_id_end;
 
-    struct syncer *syncer; /* owned, see sync.c */
+    struct syncer *syncer;     /* owned, see sync.c */
+    struct cleaner *cleaner;   /* owned, see cleaner.c */
+    struct scrubber *scrubber; /* owned, see scrub.c; NULL: off */
     struct list dirty, moved, woken, failed_waits;
     struct timer sync_timer, retention_timer;
 
+    struct buf scratch;    /* decompressed records of the batch under check */
     struct groups *groups; /* owned; see group_int.h */
     struct txns *txns;     /* owned; see txn_int.h */
     struct quotas *quotas; /* owned; see quota.c */
@@ -148,6 +158,16 @@ void journal_put(struct journal_writer *w, struct bytes key, struct bytes value)
 MUST_USE enum err_code journal_finish(struct journal_writer *w);
 uint64_t journal_compact_at(uint64_t live_bytes);
 
+/* ---- rescue.c: journals with damage in them ---- */
+/* As journal_read from the start, checking every batch. Damage: ERR_CORRUPT, or with `goes_around` left out and named. */
+MUST_USE enum err_code rescue_read(struct partition *p, bool goes_around, journal_fn fn, void *arg, bool *is_damaged,
+                                   struct err *e);
+typedef void (*rescue_write_fn)(void *arg, struct journal_writer *w); /* puts every live record */
+/* Replaces the partition's log by a new one with these records; the old one goes to quarantine/. */
+MUST_USE enum err_code rescue_renew(struct partition *p, rescue_write_fn fn, void *arg, struct err *e);
+/* Before the log of an internal topic is opened: ends what a crash interrupted. */
+MUST_USE enum err_code rescue_settle(struct partition *p, struct err *e);
+
 /* ---- meta.c: topics, definitions and producer ids as records of _weir_meta ---- */
 MUST_USE enum err_code meta_open(struct broker *b, struct err *e);
 /* The topic as it is to be: with this many partitions and this configuration. */
@@ -177,6 +197,11 @@ MUST_USE enum err_code topics_open(struct broker *b,
                                    struct err *e); /* opens what meta_open found; looks after leftovers */
 void topic_ref(struct topic *t);
 void topic_unref(struct topic *t); /* the last one of a deleted topic removes its files */
+/* For rescue.c: the log of a partition alone. */
+MUST_USE enum err_code partition_open_log(struct partition *p, struct err *e);
+void partition_close_log(struct partition *p);
+/* Topics whose directories are there although no record names them, with the default configuration. */
+void topics_adopt(struct broker *b);
 void topic_uuid_hex(char out[33], const uint8_t uuid[16]);
 bool topic_uuid_parse(uint8_t out[16], const char *hex32);
 
@@ -185,14 +210,15 @@ bool topic_uuid_parse(uint8_t out[16], const char *hex32);
 MUST_USE enum err_code partition_append_own(struct partition *p, uint8_t *batch, size_t len, struct append_wait *wait,
                                             struct append_result *out, struct err *e);
 
-/* True: everything below `upto` is durable. False: `wait` is queued for it. */
-MUST_USE bool partition_wait_durable(struct partition *p, int64_t upto, struct append_wait *wait);
+/* Calls back when what lies before `upto` is durable; *is_durable: it is, and nothing is queued. */
+void partition_wait_durable(struct partition *p, int64_t upto, struct append_wait *wait, bool *is_durable);
 
 /* ---- sync.c ---- */
 struct syncer *syncer_create(struct broker *b);
-void syncer_destroy(struct syncer *s);   /* nothing of it runs any more, or the loop frees it later */
-void syncer_settle(struct syncer *s);    /* ends the job under way now; its waits are answered on the next turn */
-void broker_post_turn(struct broker *b); /* the turn task will look at what is marked */
+void syncer_destroy(struct syncer *s); /* nothing of it runs any more, or the loop frees it later */
+void syncer_settle(struct syncer *s);  /* ends the jobs under way now; their waits are answered on the next turn */
+void partition_settle_sync(struct partition *p); /* the same for one partition; harmless when none is under way */
+void broker_post_turn(struct broker *b);         /* the turn task will look at what is marked */
 /* Blocks for the disk. Waits are answered on the next turn. */
 MUST_USE enum err_code partition_sync_now(struct partition *p, struct err *e);
 void partition_mark_dirty(struct partition *p);
@@ -203,6 +229,14 @@ void partition_fail_waits(struct partition *p, enum err_code rc);
 void partition_durable_moved(struct partition *p);
 void sync_timer_fire(struct timer *t);
 
+/* ---- spare.c ---- */
+void spare_release(struct broker *b); /* when the disk is full */
+void spare_make(struct broker *b);    /* when there is plenty */
+
+/* ---- scrub.c ---- */
+struct scrubber *scrubber_create(struct broker *b, uint64_t rate); /* bytes a second; 0: NULL, there is none */
+void scrubber_destroy(struct scrubber *s);
+
 /* ---- retention.c ---- */
 void retention_arm(struct broker *b);
 void retention_rearm(struct broker *b); /* some topic's bounds have changed */
@@ -212,6 +246,13 @@ static inline bool topic_deletes(const struct topic *t)
     return (!t->is_internal || t == t->broker->audit) && (!t->config.compact || t->config.compact_and_delete);
 }
 void retention_fire(struct timer *t);
+
+/* ---- cleaner.c: compaction, one partition at a time ---- */
+struct cleaner;
+struct cleaner *cleaner_create(struct broker *b);
+/* Takes back or waits for the slice under way; nothing of it runs any more, or the loop frees it later. */
+void cleaner_destroy(struct cleaner *c);
+void cleaner_arm(struct broker *b); /* something may have become worth cleaning */
 
 /* ---- groups ---- */
 MUST_USE enum err_code groups_open(struct broker *b, struct err *e);

@@ -356,6 +356,50 @@ static void test_append__full_disk_refuses_and_resumes(void **state)
     world_deinit(&w);
 }
 
+/* A disk filled to the last byte: the process is killed, opens, serves what it has, closes; and takes records again as
+ * soon as there is room. */
+static void test_append__a_restart_on_a_full_disk(void **state)
+{
+    struct world w;
+    struct broker_stats s;
+    struct buf batch;
+
+    world_init(&w, 31);
+    w.options.spare_bytes = 4096;
+    world_open(&w);
+    assert_true(w.sys->fs->exists(w.sys->fs, "data/weir.spare"));
+    struct partition *p = topic_partition(world_topic(&w, "t", 1), 0);
+    make_batch(&batch, "some value", 50, WORLD_WALL_MS, -1, -1);
+    sim_disk_set_capacity(w.sim, 60000);
+    while (try_append(p, &batch, batch.len) == ERR_NONE)
+        world_run(&w, 20);
+    char *before = dump(p);
+    for (int i = 0; i < 3; i++) {
+        world_die(&w, false);
+        world_open(&w);
+        assert_false(w.sys->fs->exists(w.sys->fs, "data/weir.spare"));
+        p = world_partition(&w, "t", 0);
+        assert_dump(p, before);
+        broker_stats(w.b, &s);
+        assert_int_equal(s.partitions_stopped, 0);
+        assert_ok(partition_trim(p, 10 + i, NULL)); /* deleting is what makes room */
+        free(before);
+        before = dump(p);
+        if (i == 1) world_restart(&w); /* an orderly stop works, too */
+    }
+    p = world_partition(&w, "t", 0);
+    while (try_append(p, &batch, batch.len) == ERR_NONE)
+        world_run(&w, 20);
+    broker_stats(w.b, &s);
+    assert_true(s.disk_full && s.partitions_stopped == 0);
+    sim_disk_set_capacity(w.sim, 0);
+    assert_ok(try_append(p, &batch, batch.len));
+    assert_true(w.sys->fs->exists(w.sys->fs, "data/weir.spare"));
+    free(before);
+    buf_deinit(&batch);
+    world_deinit(&w);
+}
+
 static void test_append__failed_sync_stops_the_partition(void **state)
 {
     struct world w;
@@ -674,6 +718,7 @@ int main(void)
         cmocka_unit_test(test_append__timestamps),
         cmocka_unit_test(test_append__idempotent_producers),
         cmocka_unit_test(test_append__full_disk_refuses_and_resumes),
+        cmocka_unit_test(test_append__a_restart_on_a_full_disk),
         cmocka_unit_test(test_append__failed_sync_stops_the_partition),
         cmocka_unit_test(test_append__rot_makes_a_partition_read_only),
         cmocka_unit_test(test_durability__interval_and_os),

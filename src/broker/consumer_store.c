@@ -280,7 +280,7 @@ enum err_code consumer_flush(struct consumer_group *cg, struct append_wait *wait
 
     *is_durable = true;
     if (!is_dirty(cg)) { /* H1 */
-        if (gs->log != NULL && wait != NULL) *is_durable = partition_wait_durable(gs->log, cg->stored_upto, wait);
+        if (gs->log != NULL && wait != NULL) partition_wait_durable(gs->log, cg->stored_upto, wait, is_durable);
         return ERR_NONE;
     }
     buf_init(&batch, 0);

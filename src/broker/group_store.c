@@ -133,6 +133,13 @@ enum err_code store_group(struct group *g, struct append_wait *wait, bool *is_du
 }
 
 /* ---- snapshot ---- */
+static uint64_t write_live(struct groups *gs, struct journal_writer *w);
+
+static void write_all(void *arg, struct journal_writer *w)
+{
+    (void)write_live(arg, w);
+}
+
 static uint64_t write_live(struct groups *gs, struct journal_writer *w)
 {
     struct buf key, value;
@@ -343,14 +350,16 @@ enum err_code store_load(struct groups *gs, struct err *e)
 {
     struct topic *t = topic_find(gs->broker, bytes_str(OFFSETS_TOPIC));
     uint32_t pos = 0;
+    bool is_damaged = false;
 
     if (t == NULL) return ERR_NONE;
     gs->log = topic_partition(t, 0);
-    enum err_code rc = journal_read(gs->log->log, 0, load_record, gs, e);
-    if (rc == ERR_CORRUPT) { /* Reported already. Offsets of before the damage are better than not to start. */
-        rc = ERR_NONE;
+    /* Offsets of before the damage are better than not to start: consumers read some records twice. */
+    enum err_code rc = rescue_read(gs->log, true, load_record, gs, &is_damaged, e);
+    if (rc == ERR_NONE && is_damaged) {
         diag_printf(gs->broker->sys->diag, DIAG_ERROR, "group", "%s is damaged: offsets may be older than committed",
                     OFFSETS_TOPIC);
+        rc = rescue_renew(gs->log, write_all, gs, e);
     }
     if (rc != ERR_NONE) return err_wrap(e, rc, "reading the broker's own topic %s", OFFSETS_TOPIC);
     gs->compact_at = journal_compact_at(live_bytes(gs));

@@ -252,6 +252,24 @@ static void encode_end(struct broker *b, const struct txn_offsets *of, int64_t p
     buf_deinit(&value);
 }
 
+void txn_offsets_resume(struct broker *b)
+{
+    uint32_t pos = 0;
+    struct err e = {0};
+    bool is_durable;
+
+    for (struct map_entry *m; (m = map_next(&b->groups->txn_pending, &pos)) != NULL;) {
+        const struct txn *t = map_get(&b->txns->by_producer, m->key);
+        int64_t producer_id;
+
+        if (t && (t->state == TXN_ONGOING || txn_is_preparing(t)) && txn_part_has(t, bytes_str(OFFSETS_TOPIC), 0))
+            continue;
+        memcpy(&producer_id, m->key.ptr, sizeof(producer_id));
+        if (txn_offsets_end(b, producer_id, false, NULL, &is_durable, &e) == ERR_NONE) continue;
+        diag_printf(b->sys->diag, DIAG_WARN, "txn", "offsets that no transaction stands for stay pending: %s", e.text);
+    }
+}
+
 enum err_code txn_offsets_end(struct broker *b, int64_t producer_id, bool is_commit, struct append_wait *wait,
                               bool *is_durable, struct err *e)
 {

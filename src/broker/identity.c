@@ -9,7 +9,8 @@
  * I3  Every version keeps magic, version and checksum at these places, so an older program can tell "newer" from
  *     "damaged".
  * I4  When both slots are lost although there are topics, the epoch goes on from the minutes since 1970: larger than
- *     any count of opens, so that I2 still holds. The file is no reason not to start. */
+ *     any count of opens, so that I2 still holds. The file is no reason not to start.
+ * I5  An open on a full disk only overwrites. */
 #include "broker/broker_int.h"
 
 #include <stdio.h>
@@ -117,6 +118,11 @@ enum err_code identity_open(struct broker *b, struct err *e)
                         path);
         }
     }
+    /* Full length at once: later opens then take no new space (I5). */
+    uint64_t size = 0;
+    rc = fs->size(fs, f, &size, e);
+    if (rc == ERR_NONE && size < SLOT_STRIDE + SLOT_LEN) (void)fs->truncate(fs, f, SLOT_STRIDE + SLOT_LEN, NULL);
+    if (rc != ERR_NONE) goto done;
     id.epoch++;
     id.generation++;
     id.slot = id.slot == 0 ? 1 : 0;
@@ -152,4 +158,46 @@ enum err_code identity_sync_names(struct broker *b, struct err *e)
     rc = fs->sync_dir(fs, parent, e);
     if (rc == ERR_NOT_FOUND && len <= 1) rc = fs->sync_dir(fs, "", e); /* the root of a simulated disk */
     return rc;
+}
+
+static bool all_zero(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i] != 0) return false;
+    return true;
+}
+
+enum err_code broker_verify_identity(const struct sys *sys, const char *data_dir, const char **what, struct err *e)
+{
+    static const char *const words[] = {
+        "Both slots are lost; a start makes a new cluster id and keeps the topics.",
+        "A slot is damaged; the other one counts.",
+        "Bytes between the slots are not zero; nobody reads them.",
+    };
+    uint8_t bytes[SLOT_STRIDE + SLOT_LEN] = {0};
+    char path[LIMIT_PATH_LEN_MAX];
+    struct file *f = NULL;
+    struct identity id;
+    int n_good = 0, n_bad = 0;
+    size_t n = 0;
+
+    *what = NULL;
+    (void)snprintf(path, sizeof(path), "%s/weir.meta", data_dir);
+    enum err_code rc = sys->fs->open(sys->fs, path, FS_READ, &f, e);
+    if (rc == ERR_NONE) rc = sys->fs->pread(sys->fs, f, bytes, sizeof(bytes), 0, &n, e);
+    sys->fs->close(sys->fs, f);
+    if (rc != ERR_NONE && rc != ERR_NOT_FOUND) return rc;
+    for (size_t at = 0; at <= SLOT_STRIDE; at += SLOT_STRIDE) {
+        rc = slot_decode(bytes + at, &id);
+        if (rc == ERR_UNSUPPORTED) return err_set(e, rc, "%s was written by a newer version of Weir", path);
+        n_good += rc == ERR_NONE;
+        n_bad += rc != ERR_NONE && !all_zero(bytes + at, SLOT_LEN);
+    }
+    if (n_good == 0)
+        *what = words[0];
+    else if (n_bad > 0)
+        *what = words[1];
+    else if (!all_zero(bytes + SLOT_LEN, SLOT_STRIDE - SLOT_LEN))
+        *what = words[2];
+    return ERR_NONE;
 }

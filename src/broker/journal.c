@@ -27,6 +27,7 @@ static enum err_code read_slice(struct bytes at, int64_t from, struct buf *scrat
     while (at.len > 0) {
         struct batch_view v;
         enum err_code rc = batch_view_parse(&v, at, e);
+        if (rc == ERR_NONE) rc = batch_check_crc(&v, e);
         if (rc == ERR_NONE) rc = read_batch(&v, from, scratch, fn, arg, e);
         if (rc != ERR_NONE) return rc;
         at = bytes_slice(at, v.bytes.len, at.len - v.bytes.len);

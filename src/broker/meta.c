@@ -4,7 +4,8 @@
  *   't' uuid[16]             a topic:  u8 version 2, u64 creation order, u32 partitions, i64 retention ms,
  *                          i64 retention bytes, u64 segment bytes, u32 batch bytes max, u8 flags (1 compact, 2 append
  *                          time, 4 compact and delete), i64 segment ms, i64 timestamp ahead ms, the name.
- *                          Version 1 has no segment ms and no timestamp ahead ms.
+ *                          Version 1 has no segment ms and no timestamp ahead ms. Version 3, written only when
+ *                          one of them is set, has before the name: u8 count, each: u8 enum topic_number, i64.
  *   'd' kind 0 name        a definition: its text
  *   'p'                    i64: every producer id below may have been given out
  *
@@ -19,6 +20,7 @@
 
 static const uint8_t meta_uuid[16] = {'w', 'e', 'i', 'r', '-', 'm', 'e', 't', 'a', 0, 0, 0, 0, 0, 0, 1};
 
+#define TOPIC_VERSION 3u
 #define TOPIC_V1_LEN 42u
 #define TOPIC_VALUE_LEN 58u
 #define TOPIC_FLAG_COMPACT 1u
@@ -52,7 +54,8 @@ static void topic_key(uint8_t out[17], const uint8_t uuid[16])
 
 static void topic_encode(struct buf *out, const struct topic *t, int32_t n_partitions, const struct topic_config *c)
 {
-    buf_put_u8(out, 2);
+    /* Without numbers the older version says all there is, and an older program can read it. */
+    buf_put_u8(out, c->is_set ? TOPIC_VERSION : 2);
     buf_put_be64(out, t->seq);
     buf_put_be32(out, (uint32_t)n_partitions);
     buf_put_be64(out, (uint64_t)c->retention_ms);
@@ -64,7 +67,29 @@ static void topic_encode(struct buf *out, const struct topic *t, int32_t n_parti
     buf_put_be64(out, (uint64_t)c->segment_ms);
     buf_put_be64(out, (uint64_t)c->timestamp_ahead_ms);
     check(out->len == TOPIC_VALUE_LEN);
+    if (c->is_set) buf_put_u8(out, (uint8_t)__builtin_popcount(c->is_set));
+    for (int i = 0; i < TOPIC_NUMBERS; i++) {
+        if (!(c->is_set & 1u << i)) continue;
+        buf_put_u8(out, (uint8_t)i);
+        buf_put_be64(out, (uint64_t)c->number[i]);
+    }
     buf_put_str(out, t->name);
+}
+
+/* The numbers of version 3; *head moves behind them. False: one is not known. */
+static bool decode_numbers(struct bytes in, size_t *head, struct topic_config *c)
+{
+    size_t n = in.len > *head ? in.ptr[*head] : 0;
+
+    *head += 1;
+    if (in.len < *head + 9 * n) return false;
+    for (; n > 0; n--, *head += 9) {
+        uint8_t id = in.ptr[*head];
+        if (id >= TOPIC_NUMBERS || c->is_set & 1u << id) return false;
+        c->is_set |= 1u << id;
+        c->number[id] = (int64_t)be64_get(in.ptr + *head + 1);
+    }
+    return true;
 }
 
 static void definition_key(struct buf *out, const char *kind, struct bytes name)
@@ -88,7 +113,7 @@ static enum err_code apply_topic(struct broker *b, const struct record *r, struc
     }
     unsigned version = r->value.len > 0 ? r->value.ptr[0] : 0;
     size_t head = version == 1 ? TOPIC_V1_LEN : TOPIC_VALUE_LEN;
-    if (version < 1 || version > 2 || r->value.len <= head)
+    if (version < 1 || version > TOPIC_VERSION || r->value.len <= head)
         return err_set(e, ERR_UNSUPPORTED, "%s has a topic record of an unknown version", META_TOPIC);
     const uint8_t *at = r->value.ptr;
     struct topic_config c = {
@@ -102,6 +127,8 @@ static enum err_code apply_topic(struct broker *b, const struct record *r, struc
         .segment_ms = version >= 2 ? (int64_t)be64_get(at + 42) : 0,
         .timestamp_ahead_ms = version >= 2 ? (int64_t)be64_get(at + 50) : 0,
     };
+    if (version >= 3 && (!decode_numbers(r->value, &head, &c) || r->value.len <= head))
+        return err_set(e, ERR_UNSUPPORTED, "%s has a topic with a configuration that is not known", META_TOPIC);
     uint32_t n = be32_get(at + 9);
     struct bytes name = bytes_slice(r->value, head, r->value.len - head);
     if (!text_is_topic_name(name) || n < 1 || n > LIMIT_PARTITIONS_PER_TOPIC_MAX || map_get(&b->topics, name) != known)
@@ -156,15 +183,38 @@ static uint64_t live_bytes(const struct broker *b)
     return n + map_count(&b->topics) * (uint64_t)(TOPIC_VALUE_LEN + 64);
 }
 
+static void write_live(void *arg, struct journal_writer *w);
+
+/* Something is missing: what the directories tell, and producer ids that nobody can have. */
+static enum err_code repair(struct broker *b, struct topic *t, struct err *e)
+{
+    struct partition *p = topic_partition(t, 0);
+
+    topics_adopt(b);
+    if (b->producer_id_end < broker_now_ms(b)) b->producer_id_end = broker_now_ms(b);
+    /* Tombstones may be missing, too: what no record names and cannot be adopted goes to quarantine (topics_open). */
+    enum err_code rc = identity_sync_names(b, e);
+    return rc == ERR_NONE ? rescue_renew(p, write_live, b, e) : rc;
+}
+
 enum err_code meta_open(struct broker *b, struct err *e)
 {
+    bool is_damaged = false;
     struct topic_config c = {.retention_ms = -1, .retention_bytes = -1};
 
     struct topic *t = topic_make(b, bytes_str(META_TOPIC), meta_uuid, 1, &c, 0);
     topic_enter(t);
     enum err_code rc = topic_open_logs(t, e);
-    if (rc == ERR_NONE) rc = journal_read(topic_partition(t, 0)->log, 0, apply, b, e);
-    if (rc != ERR_NONE) return err_wrap(e, rc, "reading the broker's own topic %s", META_TOPIC);
+    if (rc == ERR_NONE) rc = rescue_read(topic_partition(t, 0), b->options.repair, apply, b, &is_damaged, e);
+    if (rc == ERR_NONE && is_damaged) rc = repair(b, t, e);
+    if (rc != ERR_NONE) {
+        rc = err_wrap(e, rc, "reading the broker's own topic %s", META_TOPIC);
+        if (is_damaged)
+            err_hint(
+                e, "topics, definitions, users or rules may be lost; nothing was changed: see weir verify, then go on "
+                   "with what can be read by weir repair");
+        return rc;
+    }
     b->meta = t;
     b->has_names = log_end_offset(topic_partition(t, 0)->log) > 0; /* put() syncs them first */
     b->producer_id_next = b->producer_id_end; /* What is left of the last block is given up (M2). */
@@ -182,42 +232,49 @@ void meta_deinit(struct broker *b)
 }
 
 /* ---- writing ---- */
-static enum err_code compact(struct broker *b, struct err *e)
+static void write_live(void *arg, struct journal_writer *w)
 {
-    struct log *l = topic_partition(b->meta, 0)->log;
-    struct journal_writer w;
+    struct broker *b = arg;
     struct buf buf;
     uint8_t key[17], value[8];
     uint32_t pos = 0;
 
-    enum err_code rc = log_roll(l, e);
-    if (rc != ERR_NONE) return rc;
     buf_init(&buf, 0);
-    journal_begin(&w, l, broker_now_ms(b), e);
     be64_put(value, (uint64_t)b->producer_id_end);
-    journal_put(&w, BYTES_LIT("p"), bytes_of(value, sizeof(value)));
+    journal_put(w, BYTES_LIT("p"), bytes_of(value, sizeof(value)));
     for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;) {
         const struct topic *t = m->value;
-        if (t == b->meta) continue;
+        if (memcmp(t->uuid, meta_uuid, sizeof(meta_uuid)) == 0) continue;
         topic_key(key, t->uuid);
         buf_clear(&buf);
         topic_encode(&buf, t, t->n_partitions, &t->given);
-        journal_put(&w, bytes_of(key, sizeof(key)), buf_bytes(&buf));
+        journal_put(w, bytes_of(key, sizeof(key)), buf_bytes(&buf));
     }
     /* Directories that still wait for their last reader: their tombstones must outlive the trim (M3). */
     for (struct list *n = b->dying.next; n != &b->dying; n = n->next) {
         topic_key(key, CONTAINER_OF(n, struct topic, link)->uuid);
-        journal_put(&w, bytes_of(key, sizeof(key)), BYTES_NULL);
+        journal_put(w, bytes_of(key, sizeof(key)), BYTES_NULL);
     }
     pos = 0;
     for (struct map_entry *m; (m = map_next(&b->definitions, &pos)) != NULL;) {
         const struct definition *d = m->value;
         buf_clear(&buf);
         definition_key(&buf, d->kind, d->name);
-        journal_put(&w, buf_bytes(&buf), d->text);
+        journal_put(w, buf_bytes(&buf), d->text);
     }
-    rc = journal_finish(&w);
     buf_deinit(&buf);
+}
+
+static enum err_code compact(struct broker *b, struct err *e)
+{
+    struct log *l = topic_partition(b->meta, 0)->log;
+    struct journal_writer w;
+
+    enum err_code rc = log_roll(l, e);
+    if (rc != ERR_NONE) return rc;
+    journal_begin(&w, l, broker_now_ms(b), e);
+    write_live(b, &w);
+    rc = journal_finish(&w);
     if (rc == ERR_NONE) rc = log_sync(l, e);
     if (rc == ERR_NONE) rc = log_trim(l, w.first, e);
     return rc;

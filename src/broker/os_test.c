@@ -4,6 +4,7 @@
 #include "broker/test_world.h"
 
 #include <ftw.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sys/os.h"
@@ -107,6 +108,38 @@ static void test_os__stray_directories_are_quarantined(void **state)
     real_deinit(&r);
 }
 
+static int n_seen;
+
+static int check_private(const char *path, const struct stat *s, int type, struct FTW *at)
+{
+    n_seen++;
+    if ((s->st_mode & 07777) != (type == FTW_D ? 0700u : 0600u)) fail_msg("%s has mode %o", path, s->st_mode & 07777);
+    return 0;
+}
+
+/* Other people of the machine read nothing, whatever the umask says. */
+static void test_os__data_is_private(void **state)
+{
+    struct real r;
+    mode_t before = umask(0);
+
+    real_init(&r);
+    r.options.spare_bytes = LIMIT_SPARE_BYTES;
+    struct topic *t = NULL;
+    assert_ok(topic_create(r.b, BYTES_LIT("mine"), 2, NULL, &t, NULL));
+    struct append_result a;
+    struct buf batch;
+    make_batch(&batch, "v", 3, WORLD_WALL_MS, 7, 0);
+    assert_ok(partition_append(topic_partition(t, 0), batch.ptr, batch.len, NULL, &a, NULL));
+    buf_deinit(&batch);
+    real_close(&r);
+    real_open(&r); /* indexes, checkpoints, snapshots, the spare */
+    assert_int_equal(nftw(r.dir, check_private, 16, FTW_PHYS), 0);
+    assert_true(n_seen > 15);
+    real_deinit(&r);
+    (void)umask(before);
+}
+
 static void test_os__group_commit_with_a_job_thread(void **state)
 {
     struct real r;
@@ -155,6 +188,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_os__second_process_is_refused),
         cmocka_unit_test(test_os__stray_directories_are_quarantined),
+        cmocka_unit_test(test_os__data_is_private),
         cmocka_unit_test(test_os__group_commit_with_a_job_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

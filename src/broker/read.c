@@ -28,10 +28,52 @@ int32_t partition_index(const struct partition *p)
     return p->index;
 }
 
+/* ---- reading ---- */
+static bool is_empty_batch(const struct bytes *batches)
+{
+    return batches->len >= BATCH_HEADER_LEN && be32_get(batches->ptr + 57) == 0;
+}
+
+bool slice_is_hollow(const struct log_slice *s)
+{
+    return is_empty_batch(&s->bytes);
+}
+
+/* Empty batches at the front are left out when something follows them: some clients stand still on an answer without a
+ * record. */
+static void skip_empty(struct partition *p, int64_t limit, size_t max_bytes, struct log_slice *s)
+{
+    while (UNLIKELY(is_empty_batch(&s->bytes))) {
+        struct log_slice next;
+        struct bytes left = s->bytes;
+        while (is_empty_batch(&left)) {
+            size_t len = (size_t)be32_get(left.ptr + 8) + BATCH_PREFIX_LEN;
+            left = bytes_slice(left, len, left.len - len);
+        }
+        if (left.len > 0) {
+            s->bytes = left;
+            break;
+        }
+        if (s->next_offset >= limit) break;
+        if (log_read(p->log, s->next_offset, limit, max_bytes, &next, NULL) != ERR_NONE) break; /* told next time */
+        if (next.bytes.len == 0) break;
+        log_slice_release(s);
+        *s = next;
+    }
+}
+
+static enum err_code read_below(struct partition *p, int64_t offset, int64_t limit, size_t max_bytes,
+                                struct log_slice *out, struct err *e)
+{
+    enum err_code rc = log_read(p->log, offset, limit, max_bytes, out, e);
+    if (rc == ERR_NONE) skip_empty(p, limit, max_bytes, out);
+    return rc;
+}
+
 enum err_code partition_read(struct partition *p, int64_t offset, size_t max_bytes, struct log_slice *out,
                              struct err *e)
 {
-    return log_read(p->log, offset, log_durable_offset(p->log), max_bytes, out, e);
+    return read_below(p, offset, log_durable_offset(p->log), max_bytes, out, e);
 }
 
 /* ---- committed ---- */
@@ -51,7 +93,7 @@ enum err_code partition_read_stable(struct partition *p, int64_t offset, size_t 
 
     *out = (struct log_slice){.bytes = bytes_str(""), .next_offset = offset};
     if (offset > stable && offset <= end) return ERR_NONE; /* There, but not decided. */
-    return log_read(p->log, offset, stable, max_bytes, out, e);
+    return read_below(p, offset, stable, max_bytes, out, e);
 }
 
 size_t partition_aborted(struct partition *p, int64_t from, int64_t to, struct aborted_txn **out)
@@ -170,6 +212,34 @@ enum err_code partition_offset_of_max_time(struct partition *p, int64_t *offset,
     return answer_time(p, rc, &s, 0, true, offset, ts, e);
 }
 
+struct producers_call {
+    void (*fn)(void *arg, const struct partition_producer *x);
+    void *arg;
+};
+
+static void each_producer(void *arg, const struct producer_state *s)
+{
+    struct producers_call *c = arg;
+    struct partition_producer x = {.producer_id = s->id,
+                                   .used_ms = s->used_ms,
+                                   .open_first = s->open_first,
+                                   .last_sequence = s->last_sequence,
+                                   .epoch = s->epoch};
+    c->fn(c->arg, &x);
+}
+
+bool partition_knows_producer(struct partition *p, int64_t producer_id, int16_t epoch)
+{
+    int16_t known;
+    return producers_last_sequence(p->producers, producer_id, &known) >= 0 && known == epoch;
+}
+
+void partition_producers_each(struct partition *p, void (*fn)(void *arg, const struct partition_producer *x), void *arg)
+{
+    struct producers_call c = {fn, arg};
+    producers_each(p->producers, each_producer, &c);
+}
+
 void partition_wait(struct partition *p, struct read_wait *w, int64_t beyond)
 {
     w->partition = p;
@@ -199,7 +269,7 @@ enum err_code partition_trim(struct partition *p, int64_t before, struct err *e)
                        t->name, (int)p->index, (long long)durable);
     if (before <= start) return ERR_NONE;
     /* A sync under way refers to segments that may go. */
-    if (p->is_syncing) syncer_settle(t->broker->syncer);
+    partition_settle_sync(p);
     /* Everything goes: a new segment, so that the old one's space is free at once. Without room for one the start moves
      * all the same, and retention or the next trim removes the file. */
     enum err_code rc = before == log_end_offset(p->log) ? log_roll(p->log, &why) : ERR_NONE;

@@ -22,7 +22,7 @@ static void retain(struct partition *p, int64_t now_ms)
     enum err_code rc = log_retain(p->log, now_ms, &e);
     /* A sync under way refers to the active segment: leave it, there is a next time. */
     if (rc == ERR_NONE && c->retention_ms >= 0 && log_durable_offset(p->log) == log_end_offset(p->log) &&
-        !p->is_syncing && log_find_max_time(p->log, &s, NULL) == ERR_NONE) {
+        p->sync_slot == NULL && log_find_max_time(p->log, &s, NULL) == ERR_NONE) {
         bool is_old = batch_view_parse(&v, s.bytes, NULL) == ERR_NONE && v.max_timestamp < now_ms - c->retention_ms;
         log_slice_release(&s);
         if (is_old) rc = log_roll(p->log, &e);

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
+
 /* ---- names ---- */
 bool topic_name_is_internal(struct bytes name)
 {
@@ -39,6 +41,23 @@ bool topic_uuid_parse(uint8_t out[16], const char *hex32)
 }
 
 /* ---- objects ---- */
+const int64_t topic_number_defaults[TOPIC_NUMBERS] = {
+    [TOPIC_DELETE_RETENTION_MS] = 24ll * 3600 * 1000,
+    [TOPIC_MIN_COMPACTION_LAG_MS] = 0,
+    [TOPIC_MAX_COMPACTION_LAG_MS] = INT64_MAX,
+    [TOPIC_DIRTY_RATIO_PPM] = 500000,
+    [TOPIC_TIMESTAMP_BEFORE_MS] = INT64_MAX,
+    [TOPIC_SEGMENT_JITTER_MS] = 0,
+    [TOPIC_FILE_DELETE_DELAY_MS] = 60000,
+    [TOPIC_FLUSH_MESSAGES] = INT64_MAX,
+    [TOPIC_FLUSH_MS] = INT64_MAX,
+    [TOPIC_INDEX_INTERVAL_BYTES] = LIMIT_INDEX_INTERVAL_BYTES,
+    [TOPIC_SEGMENT_INDEX_BYTES] = 10485760,
+    [TOPIC_PREALLOCATE] = 0,
+    [TOPIC_UNCLEAN_ELECTION] = 0,
+};
+_Static_assert(TOPIC_NUMBERS <= 32, "is_set has a bit for each");
+
 static void config_fill(struct topic_config *c, const struct broker_options *o)
 {
     if (c->retention_ms == 0) c->retention_ms = o->retention_ms;
@@ -47,6 +66,8 @@ static void config_fill(struct topic_config *c, const struct broker_options *o)
     if (c->batch_bytes_max == 0) c->batch_bytes_max = o->batch_bytes_max;
     if (c->segment_ms == 0) c->segment_ms = SEGMENT_MS_DEFAULT;
     if (c->timestamp_ahead_ms == 0) c->timestamp_ahead_ms = LIMIT_TIMESTAMP_AHEAD_MS;
+    for (int i = 0; i < TOPIC_NUMBERS; i++)
+        if (!(c->is_set & 1u << i)) c->number[i] = topic_number_defaults[i];
     if (c->segment_bytes < LIMIT_SEGMENT_BYTES_MIN) c->segment_bytes = LIMIT_SEGMENT_BYTES_MIN;
     if (c->segment_bytes > LIMIT_SEGMENT_BYTES_MAX) c->segment_bytes = LIMIT_SEGMENT_BYTES_MAX;
 }
@@ -150,7 +171,7 @@ static void leave_tables(struct topic *t)
     t->broker->topics_version++;
 }
 
-static void close_log(struct partition *p)
+void partition_close_log(struct partition *p)
 {
     list_remove(&p->dirty_link);
     list_remove(&p->woken_link);
@@ -163,7 +184,7 @@ static void close_log(struct partition *p)
 static void close_logs(struct topic *t)
 {
     for (int32_t i = 0; i < t->n_partitions; i++)
-        close_log(slot(t, i));
+        partition_close_log(slot(t, i));
 }
 
 static void topic_free(struct topic *t)
@@ -267,52 +288,121 @@ static void report_recovery(const struct partition *p, const struct log_recovery
                     p->topic->name, (int)p->index, (unsigned long long)r->cut_bytes);
 }
 
-static struct log_options log_options_of(const struct topic *t)
+/* Kafka's rules: a compacted topic's segments close early enough for max.compaction.lag.ms, and each partition's a
+ * little earlier than the time says, so that not all roll at once. */
+static int64_t segment_ms_of(const struct partition *p)
 {
+    const struct topic_config *c = &p->topic->config;
+    int64_t ms = c->segment_ms, jitter = c->number[TOPIC_SEGMENT_JITTER_MS];
+    uint8_t seed[20];
+
+    if (c->compact && c->number[TOPIC_MAX_COMPACTION_LAG_MS] < ms) ms = c->number[TOPIC_MAX_COMPACTION_LAG_MS];
+    if (jitter > ms) jitter = ms;
+    if (jitter <= 0) return ms;
+    memcpy(seed, p->topic->uuid, 16);
+    be32_put(seed + 16, (uint32_t)p->index);
+    ms -= (int64_t)(hash64(seed, sizeof(seed)) % (uint64_t)jitter);
+    return ms > 0 ? ms : 1;
+}
+
+static struct log_options log_options_of(const struct partition *p)
+{
+    const struct topic *t = p->topic;
     bool deletes = topic_deletes(t);
 
     return (struct log_options){
         .segment_bytes = t->config.segment_bytes,
-        .segment_ms = t->config.segment_ms,
+        .segment_ms = segment_ms_of(p),
         .retention_ms = deletes ? t->config.retention_ms : -1,
         .retention_bytes = deletes ? t->config.retention_bytes : -1,
         .sync = broker_is_sync(t->broker) || bytes_equal_str(bytes_str(t->name), META_TOPIC),
     };
 }
 
-static enum err_code open_partition(struct partition *p, struct err *e)
+/* May run beside that of other partitions. */
+static enum err_code open_log(struct partition *p, struct log_recovery *r, struct err *e)
 {
     struct topic *t = p->topic;
     struct broker *b = t->broker;
+
+    p->log_options = log_options_of(p);
+    enum err_code rc = t->is_internal ? rescue_settle(p, e) : ERR_NONE;
+    if (rc == ERR_NONE) rc = log_open(&p->log, b->sys, p->dir, &p->log_options, b->epoch, r, e);
+    if (rc == ERR_NONE) rc = restore_producers(p, e);
+    return rc == ERR_NONE ? rc : err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
+}
+
+static void log_opened(struct partition *p, const struct log_recovery *r)
+{
+    report_recovery(p, r);
+    if (r->corrupt_from < 0) return;
+    p->is_stopped = true; /* read-only */
+    p->topic->broker->stats.partitions_stopped++;
+}
+
+enum err_code partition_open_log(struct partition *p, struct err *e)
+{
     struct log_recovery r = {.corrupt_from = -1, .corrupt_to = -1};
 
-    p->log_options = log_options_of(t);
-    enum err_code rc = log_open(&p->log, b->sys, p->dir, &p->log_options, b->epoch, &r, e);
-    if (rc != ERR_NONE) return err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
-    report_recovery(p, &r);
-    if (r.corrupt_from >= 0) { /* read-only */
-        p->is_stopped = true;
-        b->stats.partitions_stopped++;
+    enum err_code rc = open_log(p, &r, e);
+    if (rc == ERR_NONE) log_opened(p, &r);
+    return rc;
+}
+
+struct opening {
+    struct partition *partition;
+    struct log_recovery recovery;
+    enum err_code rc;
+    struct err error;
+};
+
+static void open_one(void *arg, int i)
+{
+    struct opening *o = (struct opening *)arg + i;
+    o->rc = open_log(o->partition, &o->recovery, &o->error);
+}
+
+/* Opens many side by side: after a crash each has a tail to check and to sync. */
+static enum err_code topics_open_logs(struct broker *b, struct topic **topics, size_t n_topics, struct err *e)
+{
+    struct fs *fs = b->sys->fs;
+    char path[LIMIT_PATH_LEN_MAX];
+    enum err_code rc = ERR_NONE;
+    size_t n = 0, at = 0;
+    bool is_new = false;
+
+    for (size_t i = 0; i < n_topics && rc == ERR_NONE; i++) {
+        /* Names further down are synced by the log, with the first data that needs them; meta's by
+         * identity_sync_names. */
+        is_new |= !fs->exists(fs, topics[i]->dir) && !bytes_equal_str(bytes_str(topics[i]->name), META_TOPIC);
+        n += (size_t)topics[i]->n_partitions;
+        rc = fs->mkdir(fs, topics[i]->dir, e);
     }
-    rc = restore_producers(p, e);
-    return rc == ERR_NONE ? rc : err_wrap(e, rc, "topic %s partition %d", t->name, (int)p->index);
+    if (rc != ERR_NONE) return rc;
+    struct opening *all = calloc(n + 1, sizeof(*all));
+    check(all != NULL);
+    for (size_t i = 0; i < n_topics; i++) {
+        for (int32_t k = 0; k < topics[i]->n_partitions; k++)
+            all[at++] =
+                (struct opening){.partition = slot(topics[i], k), .recovery = {.corrupt_from = -1, .corrupt_to = -1}};
+    }
+    b->sys->loop->each(b->sys->loop, open_one, all, (int)n);
+    for (size_t i = 0; i < n; i++) {
+        if (all[i].rc == ERR_NONE) {
+            log_opened(all[i].partition, &all[i].recovery);
+        } else if (rc == ERR_NONE) {
+            rc = all[i].rc;
+            if (e) *e = all[i].error;
+        }
+    }
+    free(all);
+    (void)snprintf(path, sizeof(path), "%s/topics", b->data_dir);
+    return rc == ERR_NONE && is_new ? fs->sync_dir(fs, path, e) : rc;
 }
 
 enum err_code topic_open_logs(struct topic *t, struct err *e)
 {
-    struct fs *fs = t->broker->sys->fs;
-    bool is_new = !fs->exists(fs, t->dir);
-
-    enum err_code rc = fs->mkdir(fs, t->dir, e);
-    for (int32_t i = 0; rc == ERR_NONE && i < t->n_partitions; i++)
-        rc = open_partition(slot(t, i), e);
-    /* Names further down are synced by the log, with the first data that needs them; meta's by identity_sync_names. */
-    if (rc == ERR_NONE && is_new && !bytes_equal_str(bytes_str(t->name), META_TOPIC)) {
-        char topics[LIMIT_PATH_LEN_MAX];
-        (void)snprintf(topics, sizeof(topics), "%s/topics", t->broker->data_dir);
-        rc = fs->sync_dir(fs, topics, e);
-    }
-    return rc;
+    return topics_open_logs(t->broker, &t, 1, e);
 }
 
 /* ---- leftovers (T2) ---- */
@@ -364,20 +454,57 @@ static enum err_code handle_leftover(struct broker *b, const char *name, struct 
     return fs->rename(fs, from, to, e);
 }
 
+static bool adopt_one(void *arg, const char *dir, bool is_dir, uint64_t size)
+{
+    static const struct topic_config internal = {.retention_ms = -1, .retention_bytes = -1, .compact = true}, usual;
+    struct broker *b = arg;
+    char path[LIMIT_PATH_LEN_MAX];
+    uint8_t uuid[16];
+    size_t len = strlen(dir);
+    int32_t n = 0;
+
+    if (!is_dir || len <= 33 || dir[len - 33] != '-' || !topic_uuid_parse(uuid, dir + len - 32)) return true;
+    struct bytes id = bytes_of(uuid, 16), name = bytes_of(dir, len - 33);
+    if (map_get(&b->topic_ids, id) || map_get(&b->dead_ids, id) || map_get(&b->topics, name)) return true;
+    (void)snprintf(path, sizeof(path), "%s/topics/%s", b->data_dir, dir);
+    enum err_code rc = b->sys->fs->list(b->sys->fs, path, count_partitions, &n, NULL);
+    /* A name that filled its place may have been longer: then it is a leftover, and moved to quarantine. */
+    if (rc != ERR_NONE || n < 1 || n > LIMIT_PARTITIONS_PER_TOPIC_MAX || name.len >= TOPIC_DIR_NAME_LEN_MAX ||
+        !text_is_topic_name(name))
+        return true;
+    topic_enter(topic_make(b, name, uuid, n, topic_name_is_internal(name) ? &internal : &usual, b->topic_seq));
+    diag_printf(b->sys->diag, DIAG_WARN, "broker",
+                "topic %.*s: its record is lost, its %d partition(s) are there; it "
+                "has the default configuration now",
+                BYTES_ARG(name), (int)n);
+    return true;
+}
+
+void topics_adopt(struct broker *b)
+{
+    char path[LIMIT_PATH_LEN_MAX];
+
+    (void)snprintf(path, sizeof(path), "%s/topics", b->data_dir);
+    (void)b->sys->fs->list(b->sys->fs, path, adopt_one, b, NULL);
+}
+
 enum err_code topics_open(struct broker *b, struct err *e)
 {
     char path[LIMIT_PATH_LEN_MAX];
     struct leftovers l = {.broker = b};
     struct err why = {0};
     uint32_t pos = 0;
+    size_t n = 0;
 
-    for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;) {
-        if (m->value == b->meta) continue;
-        enum err_code rc = topic_open_logs(m->value, e);
-        if (rc != ERR_NONE) return rc;
-    }
+    struct topic **topics = calloc(map_count(&b->topics) + 1u, sizeof(struct topic *));
+    check(topics != NULL);
+    for (struct map_entry *m; (m = map_next(&b->topics, &pos)) != NULL;)
+        if (m->value != b->meta) topics[n++] = m->value;
+    enum err_code rc = topics_open_logs(b, topics, n, e);
+    free(topics);
+    if (rc != ERR_NONE) return rc;
     (void)snprintf(path, sizeof(path), "%s/topics", b->data_dir);
-    enum err_code rc = b->sys->fs->list(b->sys->fs, path, find_leftover, &l, e);
+    rc = b->sys->fs->list(b->sys->fs, path, find_leftover, &l, e);
     for (int i = 0; i < l.n; i++) {
         /* No reason not to start. */
         if (rc == ERR_NONE && handle_leftover(b, l.names[i], &why) != ERR_NONE)
@@ -510,10 +637,11 @@ enum err_code topic_alter(struct broker *b, struct topic *t, const struct topic_
     config_set(t, c);
     for (int32_t i = 0; i < t->n_partitions; i++) {
         struct partition *p = slot(t, i);
-        p->log_options = log_options_of(t);
+        p->log_options = log_options_of(p);
         log_set_options(p->log, &p->log_options);
     }
     retention_rearm(b);
+    cleaner_arm(b);
     meta_changed(b);
     return ERR_NONE;
 }
@@ -539,7 +667,7 @@ enum err_code topic_add_partitions(struct broker *b, struct topic *t, int32_t n,
     make_room(t, n);
     /* As at creation: first the directories, then the record, then the number that everybody sees (M1, M3). */
     for (; rc == ERR_NONE && opened < n; opened++)
-        rc = open_partition(slot(t, opened), e);
+        rc = partition_open_log(slot(t, opened), e);
     if (rc == ERR_NONE) rc = meta_put_topic(b, t, n, &t->given, e);
     if (rc != ERR_NONE) {
         bool is_known = topic_partition(b->meta, 0)->is_stopped; /* the record may be durable all the same */
@@ -547,7 +675,7 @@ enum err_code topic_add_partitions(struct broker *b, struct topic *t, int32_t n,
             struct partition *p = slot(t, i);
             if (p->is_stopped) b->stats.partitions_stopped--;
             p->is_stopped = false;
-            close_log(p);
+            partition_close_log(p);
             (void)snprintf(path, sizeof(path), "%s", p->dir);
             if (!is_known && b->sys->fs->exists(b->sys->fs, path)) (void)!log_destroy(b->sys, path, NULL);
         }

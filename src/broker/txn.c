@@ -14,7 +14,11 @@
  * X3  Complete* is appended only when every marker and the offsets are durable.
  * X4  A partition takes a transactional batch only from the current epoch of an ongoing transaction that holds the
  * partition. So nothing is open in a partition that no transaction stands for.
- * X5  An epoch is handed out once: by init. Time-outs and successors take one for their abort, whose markers fence. */
+ * X6  The second kind: a partition is added by the first batch for it, whose append does not wait for the record, but
+ * whose acknowledgement does; so does that of every batch behind it. A crash between the two leaves records that no
+ * transaction stands for and nobody was told of: they are aborted at the next open, with a marker of a higher epoch, so
+ * that their producer's retry is refused instead of being taken for a duplicate of what is aborted.
+ * X5  An epoch is handed out once: by init, or by the end of a transaction of the second kind. Time-outs and successors take one for their abort, whose markers fence. */
 #include "broker/txn_int.h"
 
 #include <stdlib.h>
@@ -32,7 +36,7 @@ struct txn *txn_make(struct txns *ts, struct bytes id)
     check(t != NULL);
     t->txns = ts;
     t->id = group_dup(id);
-    t->producer_id = t->last_producer_id = -1;
+    t->producer_id = t->last_producer_id = t->next_producer_id = -1;
     t->epoch = t->last_epoch = -1;
     t->start_ms = -1;
     list_init(&t->ends);
@@ -140,14 +144,15 @@ enum err_code txn_check_append(struct partition *p, int64_t producer_id, int16_t
 }
 
 /* ---- init ---- */
-/* Kafka's rule for producers that say who they are: the current one, or one whose last init was not heard. */
+/* Kafka's rule for producers that say who they are: the current one, or one whose last init was not heard. An init of
+ * somebody who did not say fences all before it: then there is no such one. */
 static bool is_retry(const struct txn *t, const struct txn_producer *p)
 {
     return p->producer_id == t->last_producer_id && p->epoch == t->last_epoch;
 }
 
-static enum err_code init_next(struct broker *b, struct txn *t, struct append_wait *wait, int32_t timeout_ms,
-                               struct txn_reply *out, struct err *e)
+static enum err_code init_next(struct broker *b, struct txn *t, const struct txn_producer *p, struct append_wait *wait,
+                               int32_t timeout_ms, struct txn_reply *out, struct err *e)
 {
     const struct txn before = *t;
     int64_t producer_id = t->producer_id;
@@ -157,11 +162,12 @@ static enum err_code init_next(struct broker *b, struct txn *t, struct append_wa
     bool is_new = producer_id < 0 || t->epoch >= TXN_EPOCH_MAX - 1;
     if (is_new) rc = broker_producer_id_next(b, &producer_id, e);
     if (rc != ERR_NONE) return rc;
-    t->last_producer_id = before.producer_id;
-    t->last_epoch = before.epoch;
+    t->last_producer_id = p->producer_id < 0 ? -1 : before.producer_id;
+    t->last_epoch = p->producer_id < 0 ? -1 : before.epoch;
     txn_set_producer(t, producer_id, is_new ? 0 : (int16_t)(before.epoch + 1));
     t->timeout_ms = timeout_ms;
     t->state = TXN_EMPTY;
+    t->is_v2 = false;
     t->start_ms = -1;
     t->update_ms = broker_now_ms(b);
     rc = txn_store(t, wait, &out->is_durable, e);
@@ -169,6 +175,7 @@ static enum err_code init_next(struct broker *b, struct txn *t, struct append_wa
         txn_set_producer(t, before.producer_id, before.epoch);
         t->last_producer_id = before.last_producer_id;
         t->last_epoch = before.last_epoch;
+        t->is_v2 = before.is_v2;
         t->timeout_ms = before.timeout_ms;
         t->state = before.state;
         t->start_ms = before.start_ms;
@@ -203,10 +210,10 @@ enum err_code txn_init(struct broker *b, const struct txn_producer *p, int32_t t
     }
     if (txn_is_preparing(t)) return bad(out, TXN_CONCURRENT, e, "the last transaction is being ended");
     if (t->state == TXN_ONGOING) {
-        enum err_code rc = txn_prepare(t, false, (int16_t)(t->epoch + 1), e);
+        enum err_code rc = txn_prepare(t, false, (int16_t)(t->epoch + 1), false, e);
         return rc == ERR_NONE ? bad(out, TXN_CONCURRENT, e, "the last transaction is being aborted") : rc;
     }
-    enum err_code rc = init_next(b, t, wait, timeout_ms, out, e);
+    enum err_code rc = init_next(b, t, p, wait, timeout_ms, out, e);
     if (rc != ERR_NONE && is_new) txn_free(t);
     return rc;
 }
@@ -257,6 +264,13 @@ enum err_code txn_add_partitions(struct broker *b, const struct txn_producer *p,
         return err_set(e, ERR_NOT_FOUND, "not all of the partitions exist");
     }
     int before = t->n_parts;
+    bool is_in = p->is_v2 && t->state == TXN_ONGOING;
+    for (int i = 0; is_in && i < n; i++)
+        is_in = txn_part_has(t, parts[i].topic, parts[i].partition);
+    if (is_in) {
+        txn_stored_wait(t, wait, &out->is_durable);
+        return ERR_NONE;
+    }
     for (int i = 0; i < n; i++)
         txn_part_add(t, parts[i].topic, parts[i].partition);
     return add_store(t, before, wait, out, e);
@@ -271,38 +285,83 @@ enum err_code txn_add_offsets(struct broker *b, const struct txn_producer *p, st
     if (rc != ERR_NONE) return rc;
     if (!group_id_is_valid(group_id)) return bad(out, TXN_BAD_ID, e, "bad group id");
     if (txn_is_preparing(t)) return bad(out, TXN_CONCURRENT, e, "the last transaction is being ended");
+    if (p->is_v2 && t->state == TXN_ONGOING && txn_part_has(t, bytes_str(OFFSETS_TOPIC), 0)) {
+        txn_stored_wait(t, wait, &out->is_durable);
+        return ERR_NONE;
+    }
     int before = t->n_parts;
     txn_part_add(t, bytes_str(OFFSETS_TOPIC), 0);
     return add_store(t, before, wait, out, e);
 }
 
 /* ---- end ---- */
+static enum err_code end_wait(struct txn *t, struct append_wait *wait, struct txn_reply *out)
+{
+    out->is_durable = !txn_is_preparing(t) || (t->has_failed && t->n_waiting == 0);
+    if (!out->is_durable) list_push_back(&t->ends, &wait->link);
+    return ERR_NONE;
+}
+
+static enum err_code end_complete(const struct txn *t, bool is_commit, struct txn_reply *out, struct err *e)
+{
+    if ((t->state == TXN_COMPLETE_COMMIT) != is_commit) return bad(out, TXN_BAD_STATE, e, "it ended the other way");
+    out->producer_id = t->producer_id;
+    out->epoch = t->epoch;
+    out->is_durable = true; /* Its Prepare* is, or it would not be complete. */
+    return ERR_NONE;
+}
+
+static enum err_code end_preparing(const struct txn *t, bool is_commit, struct txn_reply *out, struct err *e)
+{
+    if ((t->state == TXN_PREPARE_COMMIT) != is_commit) return bad(out, TXN_BAD_STATE, e, "it is ending the other way");
+    return bad(out, TXN_CONCURRENT, e, "it is being ended");
+}
+
+/* X7  In the second kind the end takes an epoch for itself, so that a request of this transaction that is late is older
+ * than anything of the next. A retry of the end, whose answer was lost, has the epoch before and is known by it. */
+static enum err_code end_v2(struct broker *b, const struct txn_producer *p, bool is_commit, struct append_wait *wait,
+                            struct txn_reply *out, struct err *e)
+{
+    struct txn *t = p->id.len > 0 ? txn_find(b->txns, p->id) : NULL;
+    bool may_retry = t != NULL && t->is_v2 && is_retry(t, p) && t->state != TXN_ONGOING && t->state != TXN_EMPTY;
+
+    if (may_retry) {
+        *out = (struct txn_reply){.producer_id = -1, .epoch = -1};
+        return txn_is_preparing(t) ? end_preparing(t, is_commit, out, e) : end_complete(t, is_commit, out, e);
+    }
+    enum err_code rc = producer_check(b, p, &t, out, e);
+    if (rc != ERR_NONE) return rc;
+    if (txn_is_preparing(t)) return bad(out, TXN_CONCURRENT, e, "the last transaction is being ended");
+    if (t->state != TXN_ONGOING && is_commit) return bad(out, TXN_BAD_STATE, e, "no transaction is ongoing");
+    int64_t next_id = -1;
+    if (t->epoch >= TXN_EPOCH_MAX - 1) rc = broker_producer_id_next(b, &next_id, e); /* X5 */
+    if (rc != ERR_NONE) return rc;
+    t->next_producer_id = next_id;
+    out->producer_id = next_id >= 0 ? next_id : t->producer_id;
+    out->epoch = next_id >= 0 ? 0 : (int16_t)(t->epoch + 1);
+    rc = txn_prepare(t, is_commit, (int16_t)(t->epoch + 1), true, e);
+    if (rc != ERR_NONE) t->next_producer_id = -1;
+    return rc == ERR_NONE ? end_wait(t, wait, out) : rc;
+}
+
 enum err_code txn_end(struct broker *b, const struct txn_producer *p, bool is_commit, struct append_wait *wait,
                       struct txn_reply *out, struct err *e)
 {
     struct txn *t = NULL;
 
+    if (p->is_v2) return end_v2(b, p, is_commit, wait, out, e);
     enum err_code rc = producer_check(b, p, &t, out, e);
     if (rc != ERR_NONE) return rc;
     switch (t->state) {
     case TXN_ONGOING: break;
     case TXN_COMPLETE_COMMIT:
-    case TXN_COMPLETE_ABORT:
-        if ((t->state == TXN_COMPLETE_COMMIT) != is_commit) return bad(out, TXN_BAD_STATE, e, "it ended the other way");
-        out->is_durable = true; /* Its Prepare* is, or it would not be complete. */
-        return ERR_NONE;
+    case TXN_COMPLETE_ABORT: return end_complete(t, is_commit, out, e);
     case TXN_PREPARE_COMMIT:
-    case TXN_PREPARE_ABORT:
-        if ((t->state == TXN_PREPARE_COMMIT) != is_commit)
-            return bad(out, TXN_BAD_STATE, e, "it is ending the other way");
-        return bad(out, TXN_CONCURRENT, e, "it is being ended");
+    case TXN_PREPARE_ABORT: return end_preparing(t, is_commit, out, e);
     case TXN_EMPTY: return bad(out, TXN_BAD_STATE, e, "no transaction is ongoing");
     }
-    rc = txn_prepare(t, is_commit, t->epoch, e);
-    if (rc != ERR_NONE) return rc;
-    out->is_durable = !txn_is_preparing(t) || (t->has_failed && t->n_waiting == 0);
-    if (!out->is_durable) list_push_back(&t->ends, &wait->link);
-    return ERR_NONE;
+    rc = txn_prepare(t, is_commit, t->epoch, false, e);
+    return rc == ERR_NONE ? end_wait(t, wait, out) : rc;
 }
 
 /* ---- administration ---- */

@@ -23,11 +23,13 @@ struct txn_producer {
     struct bytes id; /* the transactional id */
     int64_t producer_id;
     int16_t epoch;
+    bool
+        is_v2; /* Speaks the second kind (KIP-890): adds by writing, takes a new epoch with the end of a transaction. */
 };
 struct txn_reply {
     enum txn_detail detail;
     bool is_durable;
-    int64_t producer_id; /* of txn_init */
+    int64_t producer_id; /* of txn_init, and of txn_end of the second kind: for what follows */
     int16_t epoch;
 };
 
@@ -41,10 +43,12 @@ struct txn_partition {
     int32_t partition;
     enum err_code rc; /* out: ERR_NOT_FOUND, ERR_DENIED (internal), ERR_CANCELLED: not tried because of another one */
 };
-/* All of them or none; begins the transaction when none is ongoing. An entry's rc: then the call is ERR_NOT_FOUND. */
+/* All of them or none; begins the transaction when none is ongoing. An entry's rc: then the call is ERR_NOT_FOUND. Of
+ * the second kind: before each batch; nothing is written when they are in it, but the answer still waits until that is
+ * durable, and a batch must not be acknowledged before (txn.c X6). */
 MUST_USE enum err_code txn_add_partitions(struct broker *b, const struct txn_producer *p, struct txn_partition *parts,
                                           int n, struct append_wait *wait, struct txn_reply *out, struct err *e);
-/* The transaction is going to commit offsets of groups. */
+/* The transaction is going to commit offsets of groups. Of the second kind: as above. */
 MUST_USE enum err_code txn_add_offsets(struct broker *b, const struct txn_producer *p, struct bytes group_id,
                                        struct append_wait *wait, struct txn_reply *out, struct err *e);
 /* As group_commit, but they count only when the transaction is committed. */
@@ -52,7 +56,8 @@ MUST_USE enum err_code txn_commit_offsets(struct broker *b, const struct txn_pro
                                           struct bytes member_id, struct bytes instance_id, int32_t generation,
                                           struct offset_commit *offsets, int n, struct append_wait *wait,
                                           struct txn_reply *out, enum group_detail *detail, struct err *e);
-/* Answered when the outcome is durable and, unless a disk refuses, visible to readers. */
+/* The second kind: out->producer_id and epoch are what the next transaction is to use, also in the answer to a retry;
+ * an abort is possible when nothing was begun. Answered when the outcome is durable and, unless a disk refuses, visible to readers. */
 MUST_USE enum err_code txn_end(struct broker *b, const struct txn_producer *p, bool is_commit, struct append_wait *wait,
                                struct txn_reply *out, struct err *e);
 

@@ -63,8 +63,12 @@ static void complete(struct txn *t)
     enum txn_state prepared = t->state;
     int n_parts = t->n_parts;
     int64_t update_ms = t->update_ms, start_ms = t->start_ms;
+    int64_t producer_id = t->producer_id, next_id = t->next_producer_id;
+    int16_t epoch = t->epoch;
     bool is_durable;
 
+    t->next_producer_id = -1;
+    if (next_id >= 0) txn_set_producer(t, next_id, 0);
     t->state = prepared == TXN_PREPARE_COMMIT ? TXN_COMPLETE_COMMIT : TXN_COMPLETE_ABORT;
     t->n_parts = 0;
     t->update_ms = broker_now_ms(t->txns->broker);
@@ -72,6 +76,8 @@ static void complete(struct txn *t)
     enum err_code rc = txn_store(t, NULL, &is_durable, &e);
     t->n_parts = n_parts;
     if (rc != ERR_NONE) {
+        txn_set_producer(t, producer_id, epoch);
+        t->next_producer_id = next_id;
         t->state = prepared;
         t->update_ms = update_ms;
         t->start_ms = start_ms;
@@ -148,13 +154,17 @@ static void prepared(struct append_wait *w, enum err_code rc)
     answer_ends(t, rc);
 }
 
-enum err_code txn_prepare(struct txn *t, bool is_commit, int16_t epoch, struct err *e)
+enum err_code txn_prepare(struct txn *t, bool is_commit, int16_t epoch, bool is_v2, struct err *e)
 {
-    int16_t epoch_before = t->epoch;
-    int64_t update_ms = t->update_ms;
+    const struct txn before = *t;
     bool is_durable = false;
 
-    check(t->state == TXN_ONGOING);
+    check(t->state == TXN_ONGOING || (is_v2 && !is_commit && !txn_is_preparing(t)));
+    t->is_v2 = is_v2;
+    if (is_v2) { /* What a retry of this end will say. */
+        t->last_producer_id = t->producer_id;
+        t->last_epoch = t->epoch;
+    }
     t->state = is_commit ? TXN_PREPARE_COMMIT : TXN_PREPARE_ABORT;
     t->epoch = epoch;
     t->update_ms = broker_now_ms(t->txns->broker);
@@ -162,9 +172,12 @@ enum err_code txn_prepare(struct txn *t, bool is_commit, int16_t epoch, struct e
     t->prepare_wait.done = prepared;
     enum err_code rc = txn_store(t, &t->prepare_wait, &is_durable, e);
     if (rc != ERR_NONE) {
-        t->state = TXN_ONGOING;
-        t->epoch = epoch_before;
-        t->update_ms = update_ms;
+        t->state = before.state;
+        t->epoch = before.epoch;
+        t->update_ms = before.update_ms;
+        t->is_v2 = before.is_v2;
+        t->last_producer_id = before.last_producer_id;
+        t->last_epoch = before.last_epoch;
         return rc;
     }
     if (is_durable) txn_finish(t);
@@ -198,7 +211,7 @@ void txn_timer_fire(struct timer *timer)
         if (at_ms <= now_ms) {
             diag_printf(ts->broker->sys->diag, DIAG_INFO, "txn", "%.*s: not ended in %d ms, aborted", BYTES_ARG(t->id),
                         (int)t->timeout_ms);
-            if (txn_prepare(t, false, (int16_t)(t->epoch + 1), &e) == ERR_NONE) continue;
+            if (txn_prepare(t, false, (int16_t)(t->epoch + 1), false, &e) == ERR_NONE) continue;
             at_ms = now_ms + TXN_RETRY_MS;
         }
         if (at_ms < next_ms) next_ms = at_ms;
@@ -229,8 +242,14 @@ static void find_orphan(void *arg, int64_t producer_id, int16_t epoch)
     o->at[o->n++].epoch = epoch;
 }
 
-/* What no transaction stands for was never committed: only without syncs can a crash lose a transaction and keep its
- * records. */
+/* X6: a producer that lives on must not take a retry of what is aborted here for stored. */
+static int16_t orphan_epoch(int16_t epoch)
+{
+    return epoch < TXN_EPOCH_MAX ? (int16_t)(epoch + 1) : epoch;
+}
+
+/* What no transaction stands for was never committed: without syncs a crash may lose a transaction and keep its records,
+ * and in the second kind the one is not waited for before the other is written. */
 static void close_orphans(struct partition *p)
 {
     struct diag *d = p->topic->broker->sys->diag;
@@ -243,7 +262,7 @@ static void close_orphans(struct partition *p)
         o.n = 0;
         producers_open_each(p->producers, find_orphan, &o);
         for (int i = 0; rc == ERR_NONE && i < o.n; i++)
-            rc = append_marker(p, o.at[i].producer_id, o.at[i].epoch, false, NULL, &is_durable, &e);
+            rc = append_marker(p, o.at[i].producer_id, orphan_epoch(o.at[i].epoch), false, NULL, &is_durable, &e);
         if (o.n > 0)
             diag_printf(d, DIAG_WARN, "txn", "%s partition %d: %d transactions that nobody stands for, aborted%s%s",
                         p->topic->name, (int)p->index, o.n, rc == ERR_NONE ? "" : ": ", rc == ERR_NONE ? "" : e.text);
@@ -259,6 +278,7 @@ void txn_resume(struct txns *ts)
         if (t->state == TXN_ONGOING) txn_timer_arm(ts, t->start_ms + t->timeout_ms);
         if (txn_is_preparing(t)) txn_finish(t);
     }
+    txn_offsets_resume(ts->broker);
     pos = 0;
     for (struct topic *t; (t = topic_next(ts->broker, &pos)) != NULL;) {
         for (int32_t i = 0; i < t->n_partitions; i++) {

@@ -35,7 +35,10 @@ struct txn {
     int64_t producer_id;
     int16_t epoch;
     int64_t last_producer_id; /* before the newest txn_init: its retry is answered as it was. -1: not known */
-    int16_t last_epoch;
+    int16_t last_epoch;       /* txn_end of the second kind is one, too */
+    int64_t next_producer_id; /* while it ends: the epochs of the current one are used up. -1: it stays */
+    bool is_v2;               /* the newest end was asked for with the second kind */
+    int64_t stored_upto;      /* offset behind its newest record */
     int32_t timeout_ms;
     enum txn_state state;
     struct txn_part *parts; /* owned */
@@ -82,8 +85,9 @@ bool txn_part_has(const struct txn *t, struct bytes topic, int32_t index);
 void txn_parts_cut(struct txn *t, int n);
 
 /* ---- txn_end.c ---- */
-/* Ongoing -> Prepare*, on its way to the disk; the markers follow by themselves. */
-MUST_USE enum err_code txn_prepare(struct txn *t, bool is_commit, int16_t epoch, struct err *e);
+/* -> Prepare*, on its way to the disk; the markers follow by themselves. From Ongoing; is_v2: an abort from any state
+ * but Prepare*. */
+MUST_USE enum err_code txn_prepare(struct txn *t, bool is_commit, int16_t epoch, bool is_v2, struct err *e);
 /* Writes what is missing of the markers, then Complete*. */
 void txn_finish(struct txn *t);
 void txn_timer_arm(struct txns *ts, int64_t at_ms);
@@ -94,9 +98,13 @@ void txn_resume(struct txns *ts);
 /* ---- txn_store.c ---- */
 /* Appends the transaction as it stands. wait: as partition_append. */
 MUST_USE enum err_code txn_store(struct txn *t, struct append_wait *wait, bool *is_durable, struct err *e);
+/* The answer to something that rests on the newest record of the transaction. */
+void txn_stored_wait(struct txn *t, struct append_wait *wait, bool *is_durable);
 MUST_USE enum err_code txn_load(struct txns *ts, struct err *e);
 
 /* ---- group_txn.c ---- */
+/* At open: drops pending offsets that no transaction stands for. */
+void txn_offsets_resume(struct broker *b);
 /* Applies or drops the pending offsets of a producer, in one batch. *is_durable when there are none. */
 MUST_USE enum err_code txn_offsets_end(struct broker *b, int64_t producer_id, bool is_commit, struct append_wait *wait,
                                        bool *is_durable, struct err *e);

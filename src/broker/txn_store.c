@@ -1,7 +1,8 @@
 /* txn_store.c: transactions as records of __transaction_state, in Kafka's own layout, so that its tools can read them.
  *
  *   key    i16 0, transactional id str
- *   value  i16 0, producer id i64, epoch i16, timeout i32, state i8, partitions [topic str, [index i32]]? (null: none),
+ *   value  of the second kind as version 1 (below), else
+ *          i16 0, producer id i64, epoch i16, timeout i32, state i8, partitions [topic str, [index i32]]? (null: none),
  *          last update i64, start i64        str: i16 length and bytes. [..]: i32 count. A null value is a tombstone.
  *
  * One partition, created at the first need, read whole at open, rewritten when it has grown (journal.c J1). Ids that
@@ -9,6 +10,11 @@
 #include "broker/txn_int.h"
 
 #include <stdlib.h>
+
+#define TAG_PREVIOUS_PRODUCER 0
+#define TAG_NEXT_PRODUCER 1
+#define TAG_CLIENT_VERSION 2
+#define TAG_NEXT_EPOCH 3
 
 /* ---- encoding ---- */
 static void put_key(struct buf *out, const struct txn *t)
@@ -35,8 +41,14 @@ static void put_parts(struct buf *out, const struct txn *t)
     if (n_topics > 0 && !out->failed) buf_patch_be32(out, count_at, n_topics);
 }
 
+static void put_value_flexible(struct buf *out, const struct txn *t);
+
 static void put_value(struct buf *out, const struct txn *t)
 {
+    if (t->is_v2) {
+        put_value_flexible(out, t);
+        return;
+    }
     buf_put_be16(out, 0);
     buf_put_be64(out, (uint64_t)t->producer_id);
     buf_put_be16(out, (uint16_t)t->epoch);
@@ -47,6 +59,62 @@ static void put_value(struct buf *out, const struct txn *t)
     buf_put_be64(out, (uint64_t)t->start_ms);
 }
 
+/* Version 1 is a flexible one: lengths are uvarint + 1, tagged fields end each struct. It is written only when it says
+ * more than version 0, which an older program can read. */
+static void put_parts_flexible(struct buf *out, const struct txn *t)
+{
+    uint64_t n_topics = 0;
+
+    for (int i = 0; i < t->n_parts; i++)
+        n_topics += i == 0 || !bytes_equal(t->parts[i].topic, t->parts[i - 1].topic);
+    buf_put_uvarint(out, t->n_parts == 0 ? 0 : n_topics + 1);
+    for (int i = 0; i < t->n_parts;) {
+        int end = i;
+        while (end < t->n_parts && bytes_equal(t->parts[end].topic, t->parts[i].topic))
+            end++;
+        buf_put_uvarint(out, t->parts[i].topic.len + 1);
+        buf_put_bytes(out, t->parts[i].topic);
+        buf_put_uvarint(out, (uint64_t)(end - i) + 1);
+        for (; i < end; i++)
+            buf_put_be32(out, (uint32_t)t->parts[i].index);
+        buf_put_uvarint(out, 0);
+    }
+}
+
+static void put_tag64(struct buf *out, uint32_t tag, int64_t v)
+{
+    buf_put_uvarint(out, tag);
+    buf_put_uvarint(out, 8);
+    buf_put_be64(out, (uint64_t)v);
+}
+
+static void put_tag16(struct buf *out, uint32_t tag, int16_t v)
+{
+    buf_put_uvarint(out, tag);
+    buf_put_uvarint(out, 2);
+    buf_put_be16(out, (uint16_t)v);
+}
+
+static void put_value_flexible(struct buf *out, const struct txn *t)
+{
+    bool has_previous = t->last_producer_id >= 0 && t->last_producer_id != t->producer_id;
+    bool has_next = t->next_producer_id >= 0;
+
+    buf_put_be16(out, 1);
+    buf_put_be64(out, (uint64_t)t->producer_id);
+    buf_put_be16(out, (uint16_t)t->epoch);
+    buf_put_be32(out, (uint32_t)t->timeout_ms);
+    buf_put_u8(out, (uint8_t)t->state);
+    put_parts_flexible(out, t);
+    buf_put_be64(out, (uint64_t)t->update_ms);
+    buf_put_be64(out, (uint64_t)t->start_ms);
+    buf_put_uvarint(out, 1u + has_previous + 2u * has_next);
+    if (has_previous) put_tag64(out, TAG_PREVIOUS_PRODUCER, t->last_producer_id);
+    if (has_next) put_tag64(out, TAG_NEXT_PRODUCER, t->next_producer_id);
+    put_tag16(out, TAG_CLIENT_VERSION, 2);
+    if (has_next) put_tag16(out, TAG_NEXT_EPOCH, 0);
+}
+
 static bool is_expired(const struct txn *t)
 {
     bool is_idle = t->state != TXN_ONGOING && !txn_is_preparing(t);
@@ -54,6 +122,13 @@ static bool is_expired(const struct txn *t)
 }
 
 /* ---- snapshot ---- */
+static uint64_t write_live(struct txns *ts, struct journal_writer *w);
+
+static void write_all(void *arg, struct journal_writer *w)
+{
+    (void)write_live(arg, w);
+}
+
 static uint64_t write_live(struct txns *ts, struct journal_writer *w)
 {
     struct buf key, value;
@@ -159,7 +234,10 @@ enum err_code txn_store(struct txn *t, struct append_wait *wait, bool *is_durabl
     batch_add(&w, broker_now_ms(ts->broker), buf_bytes(&key), buf_bytes(&value), NULL, 0);
     rc = batch_finish(&w, e);
     if (rc == ERR_NONE) rc = partition_append_own(ts->log, batch.ptr, batch.len, wait, &r, e);
-    if (rc == ERR_NONE) *is_durable = r.is_durable;
+    if (rc == ERR_NONE) {
+        *is_durable = r.is_durable;
+        t->stored_upto = r.base_offset + 1;
+    }
     if (rc == ERR_NONE) compact(ts); /* Not before: what is in the table may still be taken back until here. */
     buf_deinit(&key);
     buf_deinit(&value);
@@ -167,7 +245,58 @@ enum err_code txn_store(struct txn *t, struct append_wait *wait, bool *is_durabl
     return rc;
 }
 
+/* A snapshot says it again in another place, but not before what it is made of is durable: the end of the log will do. */
+void txn_stored_wait(struct txn *t, struct append_wait *wait, bool *is_durable)
+{
+    struct partition *p = t->txns->log;
+
+    *is_durable = p == NULL || t->stored_upto == 0;
+    if (!*is_durable) partition_wait_durable(p, t->stored_upto, wait, is_durable);
+}
+
 /* ---- reading back ---- */
+static void load_parts_flexible(struct txn *t, struct reader *r)
+{
+    uint32_t n_topics = reader_uvarint32(r);
+
+    txn_parts_cut(t, 0);
+    for (; n_topics > 1 && !r->failed; n_topics--) {
+        uint32_t len = reader_uvarint32(r);
+        struct bytes topic = reader_take(r, len ? len - 1 : 0);
+        uint32_t n = reader_uvarint32(r);
+        for (; n > 1 && !r->failed; n--) {
+            int32_t index = (int32_t)reader_be32(r);
+            if (!r->failed) txn_part_add(t, topic, index);
+        }
+        for (uint32_t tags = reader_uvarint32(r); tags > 0 && !r->failed; tags--) {
+            (void)reader_uvarint32(r);
+            (void)reader_take(r, reader_uvarint32(r));
+        }
+    }
+}
+
+static void load_tags(struct txn *t, struct reader *r)
+{
+    for (uint32_t n = reader_uvarint32(r); n > 0 && !r->failed; n--) {
+        uint32_t tag = reader_uvarint32(r);
+        struct reader v = reader_of(reader_take(r, reader_uvarint32(r)));
+
+        if (tag == TAG_PREVIOUS_PRODUCER) t->last_producer_id = (int64_t)reader_be64(&v);
+        if (tag == TAG_NEXT_PRODUCER) t->next_producer_id = (int64_t)reader_be64(&v);
+        if (tag == TAG_CLIENT_VERSION) t->is_v2 = reader_be16(&v) >= 2;
+        if (v.failed) r->failed = true;
+    }
+}
+
+/* Who may ask again for the end that the record tells of. */
+static void load_last(struct txn *t)
+{
+    if (!t->is_v2 || t->state == TXN_EMPTY || t->state == TXN_ONGOING) return;
+    bool is_same = t->last_producer_id < 0 || t->last_producer_id == t->producer_id;
+    t->last_epoch = is_same ? (int16_t)(t->epoch - 1) : TXN_EPOCH_MAX - 1;
+    if (is_same) t->last_producer_id = t->producer_id;
+}
+
 static void load_parts(struct txn *t, struct reader *r)
 {
     int32_t n_topics = (int32_t)reader_be32(r);
@@ -196,20 +325,29 @@ static enum err_code load_record(void *arg, const struct record *rec, struct err
         if (t) txn_free(t);
         return ERR_NONE;
     }
-    if (reader_be16(&r) != 0) return err_set(e, ERR_UNSUPPORTED, "a transaction of a newer version");
+    int version = reader_be16(&r);
+    if (version > 1) return err_set(e, ERR_UNSUPPORTED, "a transaction of a newer version");
     if (t == NULL) t = txn_make(ts, id);
     int64_t producer_id = (int64_t)reader_be64(&r);
     int16_t epoch = (int16_t)reader_be16(&r);
     t->timeout_ms = (int32_t)reader_be32(&r);
     int state = reader_u8(&r);
-    load_parts(t, &r);
+    t->last_producer_id = t->next_producer_id = -1;
+    t->last_epoch = -1;
+    t->is_v2 = false;
+    if (version == 0)
+        load_parts(t, &r);
+    else
+        load_parts_flexible(t, &r);
     t->update_ms = (int64_t)reader_be64(&r);
     t->start_ms = (int64_t)reader_be64(&r);
+    if (version > 0) load_tags(t, &r);
     if (r.failed || state > TXN_COMPLETE_ABORT || producer_id < 0)
         return err_set(e, ERR_CORRUPT, "transaction %.*s at offset %lld is not readable", BYTES_ARG(id),
                        (long long)rec->offset);
     t->state = (enum txn_state)state;
     txn_set_producer(t, producer_id, epoch);
+    load_last(t);
     return ERR_NONE;
 }
 
@@ -217,11 +355,20 @@ enum err_code txn_load(struct txns *ts, struct err *e)
 {
     struct topic *topic = topic_find(ts->broker, bytes_str(TXN_TOPIC));
     uint32_t pos = 0;
+    bool is_damaged = false;
 
     if (topic == NULL) return ERR_NONE;
     ts->log = topic_partition(topic, 0);
-    enum err_code rc = journal_read(ts->log->log, 0, load_record, ts, e);
-    if (rc != ERR_NONE) return err_wrap(e, rc, "reading the broker's own topic %s", TXN_TOPIC);
+    enum err_code rc = rescue_read(ts->log, ts->broker->options.repair, load_record, ts, &is_damaged, e);
+    if (rc == ERR_NONE && is_damaged) rc = rescue_renew(ts->log, write_all, ts, e);
+    if (rc != ERR_NONE) {
+        rc = err_wrap(e, rc, "reading the broker's own topic %s", TXN_TOPIC);
+        if (is_damaged)
+            err_hint(e,
+                     "a promised commit may be lost; nothing was changed: see weir verify, then go on by weir repair, "
+                     "which aborts what has no decision");
+        return rc;
+    }
     for (struct map_entry *m; (m = map_next(&ts->by_id, &pos)) != NULL;)
         if (is_expired(m->value)) txn_free(m->value);
     ts->compact_at = journal_compact_at((uint64_t)map_count(&ts->by_id) * 100);

@@ -3,7 +3,6 @@
  * simulated world, and a consume-transform-produce loop whose power fails at chosen disk operations, also while
  * recovering. Seeds are printed. */
 #include "broker/test_world.h"
-
 #include "broker/broker_port.h"
 #include "broker/txn.h"
 
@@ -38,7 +37,7 @@ static enum err_code init_once(struct actor *a)
 {
     struct waiting w = fresh();
     struct txn_reply r;
-    struct txn_producer p = {a->p.id, -1, -1};
+    struct txn_producer p = {a->p.id, -1, -1, false};
     enum err_code rc = txn_init(a->w->b, &p, 10000, &w.wait, &r, NULL);
     rc = settled(a, rc, &r, &w);
     if (rc == ERR_NONE) {
@@ -52,7 +51,7 @@ static enum err_code init_once(struct actor *a)
 static enum err_code init(struct actor *a, struct world *w, const char *id)
 {
     enum err_code rc = ERR_TIMEOUT;
-    *a = (struct actor){.w = w, .p = {bytes_str(id), -1, -1}};
+    *a = (struct actor){.w = w, .p = {bytes_str(id), -1, -1, false}};
     for (int i = 0; i < 20; i++) {
         rc = init_once(a);
         if (rc != ERR_TXN_STATE || a->detail != TXN_CONCURRENT) break;
@@ -73,7 +72,13 @@ static enum err_code end(struct actor *a, bool is_commit)
 {
     struct waiting w = fresh();
     struct txn_reply r;
-    return settled(a, txn_end(a->w->b, &a->p, is_commit, &w.wait, &r, NULL), &r, &w);
+    enum err_code rc = settled(a, txn_end(a->w->b, &a->p, is_commit, &w.wait, &r, NULL), &r, &w);
+    if (rc == ERR_NONE && a->p.is_v2) {
+        a->p.producer_id = r.producer_id;
+        a->p.epoch = r.epoch;
+        a->sequence[0] = a->sequence[1] = 0;
+    }
+    return rc;
 }
 
 static enum err_code commit_offset(struct actor *a, int64_t offset)
@@ -311,6 +316,11 @@ static void test_txn__a_producer_that_says_who_it_is(void **state)
     p.epoch = r.epoch;
     assert_ok(txn_init(w.b, &p, 1000, &wait.wait, &r, NULL));
     assert_int_equal(txn_init(w.b, &before, 1000, &wait.wait, &r, NULL), ERR_FENCED);
+    p.epoch = r.epoch;
+    struct txn_producer successor = {.id = p.id, .producer_id = -1, .epoch = -1};
+    assert_ok(txn_init(w.b, &successor, 1000, &wait.wait, &r, NULL)); /* fences: no answer of p's was lost */
+    assert_int_equal(txn_init(w.b, &p, 1000, &wait.wait, &r, NULL), ERR_FENCED);
+    p.epoch = r.epoch;
     assert_int_equal(txn_init(w.b, &p, 0, &wait.wait, &r, NULL), ERR_INVALID);
     assert_int_equal(r.detail, TXN_BAD_TIMEOUT);
     p.id = BYTES_LIT("");
@@ -584,6 +594,190 @@ static void test_txn__exactly_once_through_power_cuts(void **state)
     }
 }
 
+/* ---- the second kind ---- */
+/* As the door does it: the partition is added and the batch appended at once, the answer waits for both. */
+static enum err_code put_v2(struct actor *a, const char *topic, int32_t partition, const char *value)
+{
+    struct txn_partition part = {bytes_str(topic), partition, ERR_NONE};
+    struct waiting added = fresh();
+    struct txn_reply r;
+    enum err_code rc = txn_add_partitions(a->w->b, &a->p, &part, 1, &added.wait, &r, NULL);
+    if (rc != ERR_NONE) return settled(a, rc, &r, &added);
+    rc = put_txn(a, world_partition(a->w, topic, partition), value);
+    if (rc != ERR_NONE) {
+        append_cancel(&added.wait);
+        return rc;
+    }
+    rc = settled(a, ERR_NONE, &r, &added);
+    if (rc != ERR_NONE) a->sequence[partition]--; /* not heard of: comes again */
+    return rc;
+}
+
+static enum err_code init_v2(struct actor *a, struct world *w, const char *id)
+{
+    enum err_code rc = init(a, w, id);
+    a->p.is_v2 = true;
+    return rc;
+}
+
+static void test_txn2__each_transaction_has_an_epoch(void **state)
+{
+    struct world w;
+    struct actor a, before, first;
+
+    world_init(&w, 21);
+    world_open(&w);
+    (void)world_topic(&w, "in", 1);
+    (void)world_topic(&w, "t", 2);
+    struct partition *p = world_partition(&w, "t", 0);
+    assert_ok(init_v2(&a, &w, "a"));
+    assert_int_equal(end(&a, true), ERR_TXN_STATE); /* nothing to commit */
+    assert_ok(end(&a, false));                      /* but to abort */
+    assert_int_equal(a.p.epoch, 1);
+    first = a;
+    assert_ok(put_v2(&a, "t", 0, "a1"));
+    assert_ok(put_v2(&a, "t", 0, "a2"));
+    assert_ok(put_v2(&a, "t", 1, "b1"));
+    assert_int_equal(put_v2(&a, "none", 0, "x"), ERR_NOT_FOUND);
+    before = a;
+    assert_ok(end(&a, true));
+    assert_int_equal(a.p.epoch, 2);
+    assert_committed(p, "a1 a2 ");
+    for (int i = 0; i < 2; i++) {
+        struct actor again = before;
+        assert_ok(end(&again, true)); /* the answer was lost */
+        assert_int_equal(again.p.epoch, 2);
+        again = before;
+        assert_int_equal(end(&again, false), ERR_TXN_STATE);
+        assert_int_equal(put_txn(&before, p, "late"), ERR_FENCED);
+        world_restart(&w); /* it is remembered */
+        p = world_partition(&w, "t", 0);
+    }
+    assert_int_equal(end(&a, true), ERR_TXN_STATE); /* no retry: its own epoch, and nothing is ongoing */
+    assert_ok(put_v2(&a, "t", 0, "a3"));
+    assert_int_equal(end(&before, true), ERR_FENCED); /* X7: the delayed end of the last transaction */
+    assert_int_equal(end(&before, false), ERR_FENCED);
+    assert_int_equal(end(&first, false), ERR_FENCED);
+    assert_ok(end(&a, false));
+    assert_int_equal(a.p.epoch, 3);
+    assert_committed(p, "a1 a2 ");
+    assert_ok(end(&a, false)); /* from Complete, too */
+    assert_int_equal(a.p.epoch, 4);
+    assert_ok(put_v2(&a, "t", 0, "a4"));
+    assert_ok(commit_offset(&a, 7));
+    assert_ok(end(&a, true));
+    assert_committed(p, "a1 a2 a4 ");
+    a.p.is_v2 = false; /* an older client goes on with the same id */
+    assert_ok(init(&a, &w, "a"));
+    assert_int_equal(a.p.epoch, 6);
+    assert_ok(add(&a, "t", 0));
+    assert_ok(put_txn(&a, p, "old"));
+    assert_ok(end(&a, true));
+    assert_int_equal(a.p.epoch, 6);
+    assert_committed(p, "a1 a2 a4 old ");
+    world_deinit(&w);
+}
+
+static void test_txn2__used_up_epochs_bring_a_new_producer_id(void **state)
+{
+    struct world w;
+    struct actor a, before;
+
+    world_init(&w, 22);
+    w.options.durability = DURABILITY_OS;
+    world_open(&w);
+    (void)world_topic(&w, "t", 1);
+    assert_ok(init_v2(&a, &w, "a"));
+    int64_t first = a.p.producer_id;
+    while (a.p.epoch < INT16_MAX - 1)
+        assert_ok(end(&a, false));
+    assert_int_equal(a.p.producer_id, first);
+    assert_ok(put_v2(&a, "t", 0, "last"));
+    before = a;
+    assert_ok(end(&a, true));
+    assert_int_not_equal(a.p.producer_id, first);
+    assert_int_equal(a.p.epoch, 0);
+    world_restart(&w);
+    struct actor again = before;
+    assert_ok(end(&again, true));
+    assert_int_equal(again.p.producer_id, a.p.producer_id);
+    assert_int_equal(again.p.epoch, 0);
+    assert_int_equal(put_txn(&before, world_partition(&w, "t", 0), "late"), ERR_FENCED);
+    assert_ok(put_v2(&a, "t", 0, "next"));
+    assert_int_equal(end(&before, true), ERR_TXN_STATE);
+    assert_int_equal(before.detail, TXN_BAD_MAPPING);
+    assert_ok(end(&a, true));
+    assert_committed(world_partition(&w, "t", 0), "last next ");
+    world_deinit(&w);
+}
+
+/* A producer that lives on while the server's power fails, and asks again what was not answered. */
+static enum err_code ctp_op(struct ctp *c, int op, const char *text, int64_t next, bool is_void)
+{
+    if (op < 2) return put_v2(&c->a, "out", op, text);
+    return op == 2 ? commit_offset(&c->a, next + 1) : end(&c->a, !is_void);
+}
+
+static enum err_code ctp_op_again(struct ctp *c, uint64_t *crash_at, int op, const char *text, int64_t next,
+                                  bool is_void)
+{
+    for (;;) {
+        enum err_code rc = ctp_op(c, op, text, next, is_void);
+        if (*crash_at == 0 || sim_disk_ops(c->w.sim) < *crash_at) return rc;
+        *crash_at = 0;
+        world_die(&c->w, true);
+        world_open(&c->w);
+        world_run(&c->w, 10);
+        if (rc == ERR_NONE) return rc; /* answered before */
+    }
+}
+
+static bool survivor_step(struct ctp *c, uint64_t *crash_at)
+{
+    int64_t next = group_at(&c->w) < 0 ? 0 : group_at(&c->w);
+    bool is_void = c->n_tries++ % 4 == 2;
+    enum err_code rc = ERR_NONE;
+    char text[32];
+
+    (void)snprintf(text, sizeof(text), is_void ? "void%lld" : "n%lld", (long long)next);
+    for (int op = 0; op < 4 && rc == ERR_NONE; op++)
+        rc = ctp_op_again(c, crash_at, op, text, next, is_void);
+    if (rc == ERR_NONE && !is_void) c->reported = next + 1;
+    if (rc == ERR_NONE) return true;
+    if (ctp_op_again(c, crash_at, 3, text, next, true) == ERR_NONE) return true; /* aborted, and on */
+    return init_v2(&c->a, &c->w, "ctp") == ERR_NONE;
+}
+
+static uint64_t run_survivor(uint64_t seed, uint64_t crash_at)
+{
+    struct ctp c = {0};
+
+    world_init(&c.w, seed);
+    assert_true(ctp_start(&c));
+    c.a.p.is_v2 = true;
+    uint64_t from = sim_disk_ops(c.w.sim);
+    if (crash_at > 0) crash_at += from;
+    if (crash_at > 0) sim_disk_crash_at(c.w.sim, crash_at - from);
+    for (int i = 0; i < 100 && group_at(&c.w) < N_INPUTS; i++)
+        assert_true(survivor_step(&c, &crash_at));
+    assert_int_equal(group_at(&c.w), N_INPUTS);
+    uint64_t ops = sim_disk_ops(c.w.sim) - from;
+    ctp_check(&c);
+    world_restart(&c.w);
+    ctp_check(&c);
+    world_deinit(&c.w);
+    return ops;
+}
+
+static void test_txn2__a_producer_lives_on_through_power_cuts(void **state)
+{
+    uint64_t ops = run_survivor(1, 0);
+
+    print_message("%llu disk operations\n", (unsigned long long)ops);
+    for (int i = 0; i < TRIALS; i++)
+        (void)run_survivor((uint64_t)i + 1, 1 + (uint64_t)i * ops / TRIALS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -598,6 +792,9 @@ int main(void)
         cmocka_unit_test(test_txn__markers_are_written_when_there_is_room_again),
         cmocka_unit_test(test_txn__a_port_reads_committed_records_only),
         cmocka_unit_test(test_txn__exactly_once_through_power_cuts),
+        cmocka_unit_test(test_txn2__each_transaction_has_an_epoch),
+        cmocka_unit_test(test_txn2__used_up_epochs_bring_a_new_producer_id),
+        cmocka_unit_test(test_txn2__a_producer_lives_on_through_power_cuts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -140,7 +140,7 @@ static enum err_code unit_open(struct flow *f, struct err *e)
         *e = f->error;
         return e->code;
     }
-    pipeline_watermark(f->pipeline, f->feed.time.watermark);
+    pipeline_resume(f->pipeline, f->feed.time.watermark);
     f->meta_dirty = !f->has_meta; /* the first commit writes down where reading began */
     return ERR_NONE;
 }

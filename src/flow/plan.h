@@ -68,6 +68,15 @@ struct stream_def {
     struct bytes sql; /* the CREATE statement that makes exactly this */
 };
 
+/* Windows of event time. HOP: `size` long, one begins every `step`. CUMULATE: one ends every `step`, all from the same
+ * beginning until they are `size` long. TUMBLE: step is size. So a window ends at every multiple of `step` (plus
+ * `offset`), and what lies between two ends, a pane, is in the same windows. size is a multiple of step. */
+enum window_kind { WINDOW_TUMBLE, WINDOW_HOP, WINDOW_CUMULATE };
+struct window_spec {
+    enum window_kind kind;
+    int64_t size_us, step_us, offset_us; /* 0 <= offset < size */
+};
+
 enum plan_kind { PLAN_SCAN, PLAN_FILTER, PLAN_PROJECT, PLAN_WINDOW, PLAN_AGGREGATE, PLAN_SORT, PLAN_LIMIT };
 struct sort_key {
     struct expr *expr;
@@ -87,9 +96,10 @@ struct plan {
     struct expr *predicate;
     /* PROJECT */
     struct expr **exprs;
-    /* WINDOW: appends window_start, window_end, window_time to the input's columns. Tumbling only, now. */
+    /* WINDOW: appends window_start, window_end, window_time to the input's columns; a row comes once for each of its
+     * windows. */
     int time_column;
-    int64_t size_us, offset_us;
+    struct window_spec window; /* AGGREGATE: of its window keys */
     /* AGGREGATE: output = keys then aggregates. window_start_key/end/time: index among the keys of the window columns,
      * -1: not a windowed aggregate (a running changelog). */
     struct expr **keys;
@@ -97,7 +107,6 @@ struct plan {
     struct agg *aggs;
     int n_aggs;
     int window_start_key, window_end_key, window_time_key;
-    int64_t window_size_us, window_offset_us;
     /* SORT (bounded queries only), LIMIT */
     struct sort_key *sort;
     int n_sort;

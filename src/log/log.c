@@ -36,7 +36,7 @@ void log_stop(struct log *l)
 void log_close(struct log *l)
 {
     if (l == NULL) return;
-    check(!l->sync_running);
+    check(!l->sync_running && l->cleaning == NULL);
     if (!log_is_stopped(l) && l->active != NULL) {
         segment_close_interval(l->active);
         if (index_count(&l->active->index) != l->active->index_flushed)

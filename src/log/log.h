@@ -102,20 +102,43 @@ MUST_USE enum err_code log_retain(struct log *l, int64_t now_ms, struct err *e);
 MUST_USE enum err_code log_trim(struct log *l, int64_t before, struct err *e);
 /* Closes the active segment so that a following trim can remove it. */
 MUST_USE enum err_code log_roll(struct log *l, struct err *e);
+/* The same when its first batch came before the time given and all of it is durable; else nothing. */
+MUST_USE enum err_code log_roll_older(struct log *l, int64_t before_ms, struct err *e);
 /* Removes the whole directory of a log that is not open. */
 MUST_USE enum err_code log_destroy(const struct sys *sys, const char *dir, struct err *e);
 
 /* Reads everything and reports each damage; changes nothing. For `weir verify`; the log must not be open. */
+enum log_damage_kind {
+    LOG_DAMAGE_DATA, /* acknowledged records are lost or not as they were written */
+    LOG_DAMAGE_TAIL, /* a torn tail: harmless, never acknowledged, cut at the next open */
+    LOG_DAMAGE_SIDE, /* a file that is only a cache: harmless, made again at the next open */
+};
 struct log_damage {
+    enum log_damage_kind kind;
     const char *file;               /* base name */
     int64_t offset_from, offset_to; /* -1: not known */
     uint64_t position;              /* byte in file */
     const char *what;               /* one sentence */
-    bool is_torn_tail;              /* harmless: never acknowledged */
 };
 typedef void (*log_damage_fn)(void *arg, const struct log_damage *d);
 MUST_USE enum err_code log_verify(const struct sys *sys, const char *dir, log_damage_fn fn, void *arg,
                                   uint64_t *n_batches, struct err *e);
+
+/* Looking a sealed, durable segment of an open log through, as log_verify does, in pieces:
+ *   log_scrub_next, _create (owner)       which one comes at or behind an offset; false: none
+ *   log_scrub_run           (any thread)  reads about max_bytes more of it, in a file handle of its own
+ *   log_scrub_end           (owner)       true: damage was found and is refused to readers from now on, the log takes no
+ *                                         more appends. Frees. l NULL: the log is gone */
+struct log_scrub_place {
+    int64_t base, next;
+    uint64_t size;
+};
+struct log_scrub;
+bool log_scrub_next(struct log *l, int64_t from, struct log_scrub_place *out);
+struct log_scrub *log_scrub_create(struct log *l, const struct log_scrub_place *place);
+MUST_USE enum err_code log_scrub_run(struct log_scrub *s, uint64_t max_bytes, uint64_t *n_bytes, bool *more,
+                                     struct err *e);
+bool log_scrub_end(struct log *l, struct log_scrub *s, int64_t *from, int64_t *to);
 
 /* What producer.h knows of an aborted transaction: the batches of the producer from first to last, the marker's offset,
  * are void. */

@@ -96,6 +96,42 @@ static void test_log__roundtrip_on_a_real_disk(void **state)
     world_close(w);
 }
 
+/* A disk that cannot read a page of a segment: its readers get an error, readers of the rest get the rest, and the
+ * process lives. Method: the file is cut behind the log's back, which the kernel answers as it does a bad sector. */
+static void test_log__unreadable_pages_are_an_error(void **state)
+{
+    struct world world, *w = &world;
+    struct log_options o = options_small();
+    char root[] = P_tmpdir "/weir-log-XXXXXX", dir[64], file[128];
+    struct log_slice s;
+    struct sys real;
+    struct log *l;
+
+    world_open(w, 1);
+    os_fs_catch_bus_errors();
+    real = *w->sys;
+    real.fs = os_fs();
+    w->sys = &real;
+    w->fs = real.fs;
+    assert_non_null(mkdtemp(root));
+    (void)snprintf(dir, sizeof(dir), "%s/p0", root);
+    o.segment_bytes = 1u << 20;
+    ok(log_open(&l, w->sys, dir, &o, 1, NULL, &w->e));
+    for (int i = 0; i < 100; i++)
+        ok(append_batch(w, l, 1, 1000, 0, 0));
+    ok(log_sync(l, &w->e));
+    (void)snprintf(file, sizeof(file), "%s/00000000000000000000.log", dir);
+    file_cut(w, file, 16 * 4096); /* about record 60 */
+    check_content(w, l, 0, 50, 2000, 0);
+    assert_int_equal(log_read(l, 80, 100, 1 << 20, &s, &w->e), ERR_IO);
+    check_content(w, l, 0, 50, 2000, 0);
+    log_close(l);
+    ok(log_destroy(w->sys, dir, &w->e));
+    assert_int_equal(rmdir(root), 0);
+    w->sys = sim_sys(w->sim);
+    world_close(w);
+}
+
 /* Segments end where the next batch would pass segment_bytes, or when the first batch is old; a batch larger than a
  * segment gets one of its own. */
 static void test_log__rolls(void **state)
@@ -499,6 +535,32 @@ static void test_log__failed_write_stops(void **state)
     world_close(w);
 }
 
+/* The first sync fails, and the power cut takes the segment but not the checkpoint with its mark: what is acknowledged
+ * behind that must not be cut at the open after the next one. */
+static void test_log__mark_of_a_failed_sync_does_not_outlive_the_segment(void **state)
+{
+    struct log_options o = options_small();
+    struct world world, *w = &world;
+
+    world_open(w, 11);
+    struct log *l = open_log(w, &o, 1);
+    ok(append_batch(w, l, 2, 100, 0, 0));
+    sim_disk_fail_syncs(w->sim, 1);
+    assert_int_equal(log_sync(l, &w->e), ERR_IO);
+    log_close(l);
+    ok(w->sys->fs->unlink(w->sys->fs, DIR_LOG "/00000000000000000000.log", &w->e));
+    l = open_log(w, &o, 2);
+    assert_int_equal(log_end_offset(l), 0);
+    ok(append_batch(w, l, 3, 100, 0, 0));
+    ok(log_sync(l, &w->e));
+    sim_process_kill(w->sim); /* no checkpoint of a close */
+    log_close(l);
+    l = open_log(w, &o, 3);
+    assert_int_equal(log_end_offset(l), 3);
+    log_close(l);
+    world_close(w);
+}
+
 /* After a failed sync nothing more is acknowledged, and what was not durable then is not believed at the next open,
  * although the page cache still shows it: the process ends by kill, then by power cut; the acknowledged records are
  * there in both. */
@@ -620,6 +682,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_log__roundtrip),
         cmocka_unit_test(test_log__roundtrip_on_a_real_disk),
+        cmocka_unit_test(test_log__unreadable_pages_are_an_error),
         cmocka_unit_test(test_log__rolls),
         cmocka_unit_test(test_log__retention),
         cmocka_unit_test(test_log__trim),
@@ -631,6 +694,7 @@ int main(void)
         cmocka_unit_test(test_log__full_disk_is_no_harm),
         cmocka_unit_test(test_log__half_written_batch_is_undone),
         cmocka_unit_test(test_log__failed_write_stops),
+        cmocka_unit_test(test_log__mark_of_a_failed_sync_does_not_outlive_the_segment),
         cmocka_unit_test(test_log__failed_sync_stops_for_good),
         cmocka_unit_test(test_log__read_by_other_threads),
     };

@@ -284,6 +284,46 @@ void producers_forget(struct producers *p, int64_t before)
     (void)pthread_mutex_unlock(&p->lock);
 }
 
+void producers_forget_markers(struct producers *p, const int64_t *offsets, size_t n)
+{
+    size_t kept = 0, at = 0;
+
+    (void)pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < p->n_aborted; i++) {
+        while (at < n && offsets[at] < p->aborted[i].last)
+            at++;
+        if (at < n && offsets[at] == p->aborted[i].last) continue;
+        p->aborted[kept++] = p->aborted[i];
+    }
+    p->n_aborted = kept;
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    int64_t x = ((const struct producer_last *)a)->id, y = ((const struct producer_last *)b)->id;
+    return (x > y) - (x < y);
+}
+
+size_t producers_last(const struct producers *p, struct producer_last **out)
+{
+    size_t n = 0;
+    uint32_t pos = 0;
+
+    *out = NULL;
+    if (map_count(&p->by_id) == 0) return 0;
+    *out = malloc(map_count(&p->by_id) * sizeof(**out));
+    check(*out != NULL);
+    for (const struct map_entry *entry; (entry = map_next(&p->by_id, &pos)) != NULL;) {
+        const struct producer *one = entry->value;
+        (*out)[n++] = (struct producer_last){.id = one->id,
+                                             .epoch = one->epoch,
+                                             .base_offset = one->n_sent ? one->sent[one->n_sent - 1].base_offset : -1};
+    }
+    qsort(*out, n, sizeof(**out), by_id);
+    return n;
+}
+
 void producers_record(struct producers *p, const struct batch_view *v, int64_t now_ms)
 {
     if (v->producer_id < 0) return;
@@ -332,6 +372,21 @@ int32_t producers_last_sequence(const struct producers *p, int64_t producer_id, 
 
     if (epoch != NULL) *epoch = one ? one->epoch : -1;
     return one && one->n_sent ? one->sent[one->n_sent - 1].last_sequence : -1;
+}
+
+void producers_each(const struct producers *p, void (*fn)(void *arg, const struct producer_state *s), void *arg)
+{
+    uint32_t pos = 0;
+
+    for (const struct map_entry *entry; (entry = map_next(&p->by_id, &pos)) != NULL;) {
+        const struct producer *one = entry->value;
+        struct producer_state s = {.id = one->id,
+                                   .used_ms = one->used_ms,
+                                   .open_first = one->open_first,
+                                   .last_sequence = one->n_sent ? one->sent[one->n_sent - 1].last_sequence : -1,
+                                   .epoch = one->epoch};
+        fn(arg, &s);
+    }
 }
 
 /* ---- snapshot ---- */

@@ -26,6 +26,15 @@ size_t producers_count(const struct producers *p);
 /* Last sequence of a producer, -1 when unknown; *epoch too. */
 int32_t producers_last_sequence(const struct producers *p, int64_t producer_id, int16_t *epoch);
 
+/* What is known of one producer; open_first: of its open transaction, -1: none. */
+struct producer_state {
+    int64_t id, used_ms, open_first;
+    int32_t last_sequence; /* -1: not known */
+    int16_t epoch;
+};
+/* By time of first appearance; fn must not change anything here. */
+void producers_each(const struct producers *p, void (*fn)(void *arg, const struct producer_state *s), void *arg);
+
 /* ---- transactions ---- */
 /* First offset of the oldest open transaction; INT64_MAX: none is open. Any thread. Of a reader that first loads the
  * durable offset and then asks here, nothing below the smaller of the two is undecided. */
@@ -44,6 +53,17 @@ void producers_open_undo(struct producers *p, int64_t producer_id);
 size_t producers_aborted(const struct producers *p, int64_t from, int64_t to, struct aborted_txn **out);
 /* Forgets what ended before this offset: retention took the records. */
 void producers_forget(struct producers *p, int64_t before);
+/* Forgets those with a marker at one of these offsets (rising): compaction takes the marker, and took the records
+ * before. */
+void producers_forget_markers(struct producers *p, const int64_t *offsets, size_t n);
+/* Where the newest batch of each producer lies; *out, by rising id, is the caller's to free. For compaction, which must
+ * not lose a live producer's sequence. */
+struct producer_last {
+    int64_t id;
+    int64_t base_offset; /* of its newest batch with a sequence; -1: it has none */
+    int16_t epoch;
+};
+size_t producers_last(const struct producers *p, struct producer_last **out);
 
 /* Snapshot file in the log's directory, replaced by rename; `offset` is the first offset it does not cover. A damaged
  * or missing snapshot is ERR_NOT_FOUND: scan the whole log instead. */

@@ -18,9 +18,10 @@
  *     synced.
  * R9  Side files (index, checkpoint, snapshot) are caches; a full disk may keep them from being written and recovery
  *     still works.
+ * R10 A swap of compaction is finished or undone before anything else (swap.c): what follows sees whole segments.
  *
- *   names -> versions (R1) -> leftovers -> sealed (R2) -> tail (R2..R5) -> cut, quarantine (R3) -> sync (R6) -> index,
- * active */
+ *   names -> versions (R1) -> swap (R10) -> leftovers -> sealed (R2) -> tail (R2..R5) -> cut, quarantine (R3) ->
+ * sync (R6) -> index, active */
 #include "log/log_int.h"
 
 #include <stdatomic.h>
@@ -42,7 +43,8 @@ struct recover {
     size_t n_found, cap_found;
     int64_t *indexes; /* bases of index files; owned */
     size_t n_indexes, cap_indexes;
-    struct buf stray; /* names of *.tmp, each with its NUL */
+    struct buf stray;   /* names of *.tmp, each with its NUL */
+    struct buf cleaned; /* the same of compaction's */
     bool out_of_memory;
     struct checkpoint cp;
     bool has_cp;
@@ -81,6 +83,8 @@ static bool on_name(void *arg, const char *name, bool is_dir, uint64_t size)
         rec->indexes[rec->n_indexes++] = base;
     } else if (len > 4 && strcmp(name + len - 4, ".tmp") == 0) {
         buf_put(&rec->stray, name, len + 1);
+    } else if (segment_parse_name(name, SWAP_SUFFIX, &base)) {
+        buf_put(&rec->cleaned, name, len + 1);
     }
     return true;
 
@@ -147,6 +151,7 @@ static enum err_code read_versions(struct recover *rec, struct err *e)
         if (rc != ERR_NONE) return rc;
     }
     rc = producers_check_version(l->fs, l->dir, e);
+    if (rc == ERR_NONE) rc = swap_read(l->fs, l->dir, &l->cleaned, e);
     if (rc != ERR_NONE) return rc;
     if (rec->has_cp && rec->cp.epoch > l->epoch)
         return err_set(e, ERR_INVALID, "%s was written in epoch %d; this is epoch %d", l->dir, rec->cp.epoch, l->epoch);
@@ -163,6 +168,40 @@ static void unlink_pair(struct log *l, int64_t base)
     (void)l->fs->unlink(l->fs, path, NULL); /* What stays is below the start, and is tried again at the next open. */
     segment_path(path, l->dir, base, ".idx");
     (void)l->fs->unlink(l->fs, path, NULL);
+}
+
+/* A swap of compaction that a crash cut short is finished; else its file is a leftover. */
+static enum err_code finish_swap(struct recover *rec, struct err *e)
+{
+    struct log *l = rec->l;
+    const struct swap_record *r = &l->cleaned;
+    char path[LIMIT_PATH_LEN_MAX];
+    bool is_done = false;
+    size_t n = 0;
+
+    int64_t *bases = malloc((rec->n_found + 1) * sizeof(*bases));
+    check(bases != NULL);
+    for (size_t i = 0; i < rec->n_found; i++)
+        bases[i] = rec->found[i].base;
+    enum err_code rc = swap_finish(l->fs, l->dir, r, bases, rec->n_found, &is_done, e);
+    free(bases);
+    if (rc != ERR_NONE) return rc;
+    for (size_t i = 0; i < rec->n_found; i++) { /* found[] is as the directory now */
+        struct found *f = &rec->found[i];
+        if (is_done && f->base > r->base && f->base < r->end) continue;
+        if (is_done && f->base == r->base) *f = (struct found){.base = f->base, .size = r->size};
+        rec->found[n++] = *f;
+    }
+    rec->n_found = n;
+    for (size_t at = 0; at < rec->cleaned.len; at += strlen((char *)rec->cleaned.ptr + at) + 1) {
+        log_path(l, path, (char *)rec->cleaned.ptr + at);
+        (void)l->fs->unlink(l->fs, path, NULL); /* one that was renamed is not there any more */
+    }
+    if (r->base < 0) return ERR_NONE;
+    l->cleaned.base = l->cleaned.end = -1;
+    l->cleaned.size = 0;
+    rc = swap_write(l->fs, l->dir, &l->cleaned, e);
+    return rc == ERR_NO_SPACE ? ERR_NONE : rc; /* W5: finishing it once more does no harm. */
 }
 
 /* Half-written replacements, and segments that retention had removed or was about to (C2 in checkpoint.c). */
@@ -332,6 +371,13 @@ static enum err_code take_all_tail(struct recover *rec, struct err *e)
 
 /* ---- the end ---- */
 
+/* R7: the mark must be gone before a new record is acknowledged behind it. */
+static enum err_code take_mark_away(struct recover *rec, struct err *e)
+{
+    if (!rec->has_cp || !(rec->cp.flags & CHECKPOINT_DISTRUST_TAIL)) return ERR_NONE;
+    return log_write_checkpoint(rec->l, atomic_load(&rec->l->start), true, 0, e);
+}
+
 /* Brings the kept tail to disk (R6), the index files too. */
 static enum err_code settle(struct recover *rec, struct err *e)
 {
@@ -375,10 +421,7 @@ static enum err_code settle(struct recover *rec, struct err *e)
     l->checkpoint_stale = !rec->has_cp || l->synced != rec->durable;
     /* A process that was killed may have left names that no directory sync has covered: the first sync does it. */
     l->dir_unsynced = l->parent_unsynced = !sync;
-    /* R7: the mark must be gone before a new record is acknowledged behind it. */
-    if (rec->has_cp && (rec->cp.flags & CHECKPOINT_DISTRUST_TAIL))
-        return log_write_checkpoint(l, atomic_load(&l->start), true, 0, e);
-    return ERR_NONE;
+    return take_mark_away(rec, e);
 }
 
 static enum err_code make_active(struct recover *rec, struct err *e)
@@ -415,7 +458,8 @@ static enum err_code start_empty(struct recover *rec, struct err *e)
     l->checkpoint_stale = true;
     l->parent_unsynced = true;
     l->refuses_appends = l->n_damage > 0;
-    return log_create_active(l, e);
+    enum err_code rc = take_mark_away(rec, e); /* The cut may have taken the segment and left the checkpoint. */
+    return rc == ERR_NONE ? log_create_active(l, e) : rc;
 }
 
 static enum err_code take_segments(struct recover *rec, struct err *e)
@@ -492,6 +536,7 @@ static struct log *create(const struct sys *sys, const char *dir, const struct l
     else
         slash[slash == l->parent] = 0;
     checkpoint_init(&l->checkpoint, l->fs, l->dir);
+    l->cleaned = (struct swap_record){.horizon_ms = INT64_MAX, .base = -1, .end = -1};
     return l;
 }
 
@@ -512,8 +557,10 @@ enum err_code log_open(struct log **out, const struct sys *sys, const char *dir,
 
     struct recover rec = {.l = create(sys, dir, o, epoch), .r = r};
     buf_init(&rec.stray, 0);
+    buf_init(&rec.cleaned, 0);
     enum err_code rc = read_directory(&rec, e);
     if (rc == ERR_NONE) rc = read_versions(&rec, e);
+    if (rc == ERR_NONE) rc = finish_swap(&rec, e);
     if (rc == ERR_NONE) {
         remove_leftovers(&rec);
         rc = take_segments(&rec, e);
@@ -527,6 +574,7 @@ enum err_code log_open(struct log **out, const struct sys *sys, const char *dir,
         rc = err_wrap(e, rc, "opening log %s", dir);
     }
     buf_deinit(&rec.stray);
+    buf_deinit(&rec.cleaned);
     free(rec.found);
     free(rec.indexes);
     return rc;

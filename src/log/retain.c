@@ -6,7 +6,8 @@
  * T3  An unlink that fails loses nothing but space: the file is below the start and goes at the next open.
  * T4  A segment that a slice still holds stays mapped; only its name goes.
  * T5  Removing while a sync runs is fine in sync mode: what goes is durable, and the sync ends in a later segment. In
- *     os mode "durable" says nothing about the disk, so it waits. */
+ *     os mode "durable" says nothing about the disk, so it waits.
+ * T6  No file goes while compaction renames files; a trim moves the start, and the next retention removes them. */
 #include "log/log_int.h"
 
 #include <stdatomic.h>
@@ -70,6 +71,14 @@ enum err_code log_roll(struct log *l, struct err *e)
     return err_wrap(e, rc, "checkpoint of %s", l->dir);
 }
 
+enum err_code log_roll_older(struct log *l, int64_t before_ms, struct err *e)
+{
+    /* A sync under way refers to the active segment: leave it, there is a next time. */
+    if (log_is_stopped(l) || l->refuses_appends || l->sync_running) return ERR_NONE;
+    if (l->active->first_ms >= before_ms || log_durable_offset(l) != log_end_offset(l)) return ERR_NONE;
+    return log_roll(l, e);
+}
+
 /* Moves the start and removes the first n segments, which lie wholly below it. */
 static enum err_code remove_first(struct log *l, size_t n, int64_t start, struct err *e)
 {
@@ -126,6 +135,7 @@ enum err_code log_retain(struct log *l, int64_t now_ms, struct err *e)
 
     if (log_is_stopped(l)) return err_set(e, ERR_STOPPED, "log %s has stopped after a disk error", l->dir);
     if (l->sync_running && !l->o.sync) return ERR_NONE; /* T5; the next run will do. */
+    if (l->swap_running) return ERR_NONE;               /* T6 */
     for (; n + 1 < l->n_slots; n++) {
         const struct log_slot *s = &l->slots[n];
         bool is_old = l->o.retention_ms >= 0 && s->max_timestamp >= 0 && now_ms - s->max_timestamp > l->o.retention_ms;
@@ -148,7 +158,7 @@ enum err_code log_trim(struct log *l, int64_t before, struct err *e)
                        (long long)log_durable_offset(l));
     if (before <= log_start_offset(l)) return ERR_NONE;
     if (l->sync_running && !l->o.sync) return err_set(e, ERR_BUSY, "a sync of %s is under way", l->dir);
-    while (n + 1 < l->n_slots && l->slots[n].next <= before)
+    while (!l->swap_running && n + 1 < l->n_slots && l->slots[n].next <= before) /* T6 */
         n++;
     return remove_first(l, n, before, e);
 }

@@ -13,8 +13,7 @@
  *
  * Reading checks structure always (a head must fit its place, S1), checksums never: the client does that, and it would
  * cost more than all the rest of a read. Why a mapping and not pread: a read is then a pointer into the page cache that
- * can be sent as it is. The price: a disk that fails such a read kills the process by SIGBUS instead of answering an
- * error. */
+ * can be sent as it is. The price: a disk that fails such a read is found after the fact, by fs->map_failed (sys.h). */
 #include "log/segment.h"
 
 #include <stdatomic.h>
@@ -49,6 +48,12 @@ bool segment_parse_name(const char *name, const char *suffix, int64_t *base)
 enum err_code segment_open(struct segment **out, struct fs *fs, const char *dir, int64_t base, enum fs_open mode,
                            size_t map_len, uint64_t *file_size, struct err *e)
 {
+    return segment_open_as(out, fs, dir, base, ".log", mode, map_len, file_size, e);
+}
+
+enum err_code segment_open_as(struct segment **out, struct fs *fs, const char *dir, int64_t base, const char *suffix,
+                              enum fs_open mode, size_t map_len, uint64_t *file_size, struct err *e)
+{
     char path[LIMIT_PATH_LEN_MAX];
     struct segment *seg = calloc(1, sizeof(*seg));
 
@@ -65,7 +70,7 @@ enum err_code segment_open(struct segment **out, struct fs *fs, const char *dir,
     atomic_init(&seg->next, base);
     atomic_init(&seg->max_timestamp, INT64_MIN);
 
-    segment_path(path, dir, base, ".log");
+    segment_path(path, dir, base, suffix);
     enum err_code rc = fs->open(fs, path, mode, &seg->file, e);
     if (rc == ERR_NONE) rc = fs->size(fs, seg->file, file_size, e);
     if (rc == ERR_NONE && *file_size > LIMIT_SEGMENT_BYTES_MAX)
@@ -291,8 +296,12 @@ bool segment_head_at(const struct segment *seg, struct segment_place p, struct s
     return true;
 }
 
+/* An impossible head where the disk could not be read is not a bad batch. */
 static enum err_code corrupt(const struct segment *seg, struct segment_place p, struct err *e)
 {
+    if (seg->fs->map_failed(seg->fs, seg->file, p.position, BATCH_HEADER_LEN))
+        return err_set(e, ERR_IO, "offset %lld: the disk failed to read segment %020lld at byte %llu",
+                       (long long)p.offset, (long long)seg->base, (unsigned long long)p.position);
     return err_set(e, ERR_CORRUPT, "offset %lld: no batch at byte %llu of segment %020lld", (long long)p.offset,
                    (unsigned long long)p.position, (long long)seg->base);
 }
@@ -312,14 +321,19 @@ enum err_code segment_seek(const struct segment *seg, int64_t offset, struct seg
 
 /* The first reader of freshly written bytes would take a page fault for every few pages of them: a million records of 1
  * KiB cost 0.9 s of CPU that way, and 0.1 s when read again. */
-static void populate(struct segment *seg, uint64_t from, uint64_t to)
+static enum err_code populate(struct segment *seg, uint64_t from, uint64_t to, struct err *e)
 {
     uint64_t done = atomic_load_explicit(&seg->populated, memory_order_relaxed);
 
-    if (to < done + POPULATE_BYTES_MIN) return;
+    if (seg->fs->map_failed(seg->fs, seg->file, from, (size_t)(to - from)))
+        return err_set(e, ERR_IO, "the disk failed to read segment %020lld between bytes %llu and %llu",
+                       (long long)seg->base, (unsigned long long)from, (unsigned long long)to);
+    if (to < done + POPULATE_BYTES_MIN) return ERR_NONE;
     if (from < done) from = done;
-    seg->fs->populate(seg->fs, seg->file, from, (size_t)(to - from));
+    enum err_code rc = seg->fs->populate(seg->fs, seg->file, from, (size_t)(to - from), e);
+    if (rc != ERR_NONE) return err_wrap(e, rc, "segment %020lld", (long long)seg->base);
     atomic_store_explicit(&seg->populated, to, memory_order_relaxed);
+    return ERR_NONE;
 }
 
 enum err_code segment_read(struct segment *seg, int64_t offset, int64_t limit, size_t max_bytes, struct bytes *out,
@@ -336,7 +350,7 @@ enum err_code segment_read(struct segment *seg, int64_t offset, int64_t limit, s
     if (from.position == size) return ERR_NONE;
     if (!segment_head_at(seg, from, &head)) return corrupt(seg, from, e);
     if (head.next_offset > limit) return ERR_NONE;
-    struct segment_place to = {from.position + head.len, head.next_offset};
+    struct segment_place first = {from.position + head.len, head.next_offset}, to = first;
 
     /* Jump over whole intervals that fit, then walk. */
     uint32_t n = index_find_position(&seg->index, from.position + max_bytes);
@@ -349,7 +363,12 @@ enum err_code segment_read(struct segment *seg, int64_t offset, int64_t limit, s
         if (head.next_offset > limit || to.position + head.len - from.position > max_bytes) break;
         to = (struct segment_place){to.position + head.len, head.next_offset};
     }
-    populate(seg, from.position, to.position);
+    rc = populate(seg, from.position, to.position, e);
+    if (rc != ERR_NONE && to.position > first.position) { /* What lies before the bad place can be read. */
+        to = first;
+        rc = populate(seg, from.position, to.position, e);
+    }
+    if (rc != ERR_NONE) return rc;
     *out = bytes_of(seg->map + from.position, (size_t)(to.position - from.position));
     *next_offset = to.offset;
     return ERR_NONE;

@@ -46,6 +46,10 @@ bool segment_parse_name(const char *name, const char *suffix, int64_t *base);
  * more. One reference. */
 MUST_USE enum err_code segment_open(struct segment **out, struct fs *fs, const char *dir, int64_t base,
                                     enum fs_open mode, size_t map_len, uint64_t *file_size, struct err *e);
+/* The same of a file with another name. */
+MUST_USE enum err_code segment_open_as(struct segment **out, struct fs *fs, const char *dir, int64_t base,
+                                       const char *suffix, enum fs_open mode, size_t map_len, uint64_t *file_size,
+                                       struct err *e);
 void segment_ref(struct segment *seg);
 void segment_unref(struct segment *seg); /* the last one closes and frees. NULL is harmless. Any thread */
 

@@ -39,7 +39,7 @@ static void close_least_used(struct log *l)
     struct log_slot *least = NULL;
     for (size_t i = 0; i + 1 < l->n_slots; i++) {
         struct log_slot *s = &l->slots[i];
-        if (s->seg != NULL && (least == NULL || s->used < least->used)) least = s;
+        if (s->seg != NULL && !s->pinned && (least == NULL || s->used < least->used)) least = s;
     }
     if (least == NULL) return;
     segment_unref(least->seg);

@@ -150,7 +150,7 @@ static inline void note_damage(void *arg, const struct log_damage *d)
 {
     struct damages *all = arg;
     all->n++;
-    if (d->is_torn_tail) return;
+    if (d->kind != LOG_DAMAGE_DATA) return;
     all->n_real++;
     all->last = *d;
     (void)snprintf(all->file, sizeof(all->file), "%s", d->file);

@@ -86,6 +86,29 @@ static void test_fs__truncate_cuts_and_grows_with_zeros(void **state)
     world_close(w);
 }
 
+static void test_fs__reserve_takes_space(void **state)
+{
+    struct world world, *w = &world;
+    struct file *f;
+    uint64_t size = 0;
+    char byte = 1;
+    size_t n;
+
+    world_open(w, state);
+    ok(w->fs->open(w->fs, path(w, "a"), FS_WRITE, &f, &w->e));
+    enum err_code rc = w->fs->reserve(w->fs, f, 100000, &w->e);
+    if (rc != ERR_UNSUPPORTED) {
+        ok(rc);
+        ok(w->fs->size(w->fs, f, &size, &w->e));
+        assert_int_equal(size, 100000);
+        ok(w->fs->pread(w->fs, f, &byte, 1, 99999, &n, &w->e));
+        assert_int_equal(n, 1);
+        assert_int_equal(byte, 0);
+    }
+    w->fs->close(w->fs, f);
+    world_close(w);
+}
+
 /* A mapping reserved beyond the end shows what is written later, through any handle. */
 static void test_fs__map_follows_writes(void **state)
 {
@@ -267,18 +290,57 @@ static void test_fs__files_are_private(void **state)
     world_close(w);
 }
 
+/* A page that cannot be read does not end the process: here because somebody cut the file under the mapping, which the
+ * kernel answers as it answers a bad sector. */
+static void test_fs__an_unreadable_page_is_told(void **state)
+{
+    struct world world, *w = &world;
+    const uint8_t *map, *whole;
+    struct file *f, *other;
+    uint8_t page[4096];
+
+    world_open(w, state);
+    os_fs_catch_bus_errors();
+    memset(page, 7, sizeof(page));
+    ok(w->fs->open(w->fs, path(w, "a"), FS_WRITE, &f, &w->e));
+    ok(w->fs->open(w->fs, path(w, "b"), FS_WRITE, &other, &w->e));
+    for (uint64_t at = 0; at < 4 * sizeof(page); at += sizeof(page)) {
+        file_put_at(w, f, page, sizeof(page), at);
+        file_put_at(w, other, page, sizeof(page), at);
+    }
+    ok(w->fs->map(w->fs, f, 4 * sizeof(page), &map, &w->e));
+    ok(w->fs->map(w->fs, other, 4 * sizeof(page), &whole, &w->e));
+    ok(w->fs->populate(w->fs, f, 0, 4 * sizeof(page), &w->e));
+    ok(w->fs->truncate(w->fs, f, 2 * sizeof(page), &w->e));
+    assert_false(w->fs->map_failed(w->fs, f, 0, 4 * sizeof(page)));
+    enum err_code rc = w->fs->populate(w->fs, f, 0, 4 * sizeof(page), &w->e);
+    assert_true(rc == ERR_IO || rc == ERR_NONE); /* old kernels cannot tell */
+    assert_int_equal(map[3 * sizeof(page) + 10], 0);
+    assert_int_equal(map[sizeof(page)], 7);
+    assert_true(w->fs->map_failed(w->fs, f, 0, 4 * sizeof(page)));
+    assert_true(w->fs->map_failed(w->fs, f, 3 * sizeof(page), 1));
+    assert_false(w->fs->map_failed(w->fs, f, 0, 3 * sizeof(page)));
+    assert_int_equal(whole[3 * sizeof(page)], 7);
+    assert_false(w->fs->map_failed(w->fs, other, 0, 4 * sizeof(page)));
+    w->fs->close(w->fs, f);
+    w->fs->close(w->fs, other);
+    world_close(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(test_fs__open_modes),
         BOTH(test_fs__reads_and_gathered_writes),
         BOTH(test_fs__truncate_cuts_and_grows_with_zeros),
+        BOTH(test_fs__reserve_takes_space),
         BOTH(test_fs__map_follows_writes),
         BOTH(test_fs__rename_replaces),
         BOTH(test_fs__directories),
         BOTH(test_fs__list),
         BOTH(test_fs__lock_excludes_until_close),
         BOTH(test_fs__space),
+        cmocka_unit_test_prestate(test_fs__an_unreadable_page_is_told, (void *)(uintptr_t) "os"),
         cmocka_unit_test_prestate(test_fs__files_are_private, (void *)(uintptr_t) "os"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

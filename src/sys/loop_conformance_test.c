@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/limits.h"
+
 #define N_TASKS 50
 
 static int n_ran, order[4 * N_TASKS];
@@ -159,6 +161,14 @@ static void on_job_done(struct job *j)
     if (n_ran == N_TASKS / 2) n->w->loop->submit(n->w->loop, &n[N_TASKS].job); /* from a callback, too */
 }
 
+static void on_job_done_alone(struct job *j)
+{
+    struct numbered *n = CONTAINER_OF(j, struct numbered, job);
+    assert_int_equal(n->left, 1);
+    assert_true(pthread_equal(pthread_self(), loop_thread));
+    note(n->number);
+}
+
 static void test_loop__jobs_in_order(void **state)
 {
     struct world world, *w = &world;
@@ -176,6 +186,91 @@ static void test_loop__jobs_in_order(void **state)
     run_until(w, &n_ran, N_TASKS + 1);
     for (int i = 0; i < N_TASKS; i++)
         assert_int_equal(order[i], i);
+    world_close(w);
+}
+
+/* All jobs that may run beside each other run once, on other threads, and are done on the loop's. */
+static void test_loop__jobs_beside_each_other(void **state)
+{
+    struct world world, *w = &world;
+    static struct numbered all[2 * N_TASKS];
+    bool is_seen[N_TASKS + 1] = {false};
+
+    world_open(w, state);
+    loop_thread = pthread_self();
+    numbered_init(all, 2 * N_TASKS, w);
+    for (int i = 0; i < 2 * N_TASKS; i++) {
+        all[i].job.run = on_job_run;
+        all[i].job.done = on_job_done_alone;
+    }
+    for (int i = 0; i < N_TASKS; i++)
+        w->loop->submit_beside(w->loop, &all[i].job);
+    run_until(w, &n_ran, N_TASKS);
+    for (int i = 0; i < N_TASKS; i++) {
+        assert_false(is_seen[order[i]]);
+        is_seen[order[i]] = true;
+    }
+    world_close(w);
+}
+
+struct counts {
+    _Atomic int of[1000];
+};
+
+static void count_one(void *arg, int i)
+{
+    atomic_fetch_add(&((struct counts *)arg)->of[i], 1);
+}
+
+static void test_loop__each_runs_once(void **state)
+{
+    struct world world, *w = &world;
+    static struct counts counts;
+
+    world_open(w, state);
+    for (int n = 0; n <= 1000; n += n < 3 ? 1 : 331) {
+        memset(&counts, 0, sizeof(counts));
+        w->loop->each(w->loop, count_one, &counts, n);
+        for (int i = 0; i < 1000; i++)
+            assert_int_equal(counts.of[i], i < n);
+    }
+    world_close(w);
+}
+
+struct meeting {
+    struct job job;
+    pthread_barrier_t *all_here;
+    int *n_done;
+};
+
+static void meet(struct job *j)
+{
+    (void)pthread_barrier_wait(CONTAINER_OF(j, struct meeting, job)->all_here);
+}
+
+static void have_met(struct job *j)
+{
+    ++*CONTAINER_OF(j, struct meeting, job)->n_done;
+}
+
+/* As many as the limit says really run at once: each waits for all others. */
+static void test_loop__jobs_meet(void **state)
+{
+    struct world world, *w = &world;
+    struct meeting all[LIMIT_JOBS_BESIDE];
+    pthread_barrier_t all_here;
+    int n_done = 0;
+
+    world_open(w, state);
+    for (int round = 1; round <= 3; round++) {
+        assert_int_equal(pthread_barrier_init(&all_here, NULL, LIMIT_JOBS_BESIDE), 0);
+        for (int i = 0; i < LIMIT_JOBS_BESIDE; i++) {
+            all[i] = (struct meeting){{.run = meet, .done = have_met}, &all_here, &n_done};
+            w->loop->submit_beside(w->loop, &all[i].job);
+        }
+        run_until(w, &n_done, round * LIMIT_JOBS_BESIDE);
+        assert_int_equal(pthread_barrier_destroy(&all_here), 0);
+    }
     world_close(w);
 }
 
@@ -392,6 +487,9 @@ int main(void)
         BOTH(test_loop__a_timer_stops_a_due_one),
         BOTH(test_loop__nobody_starves),
         BOTH(test_loop__jobs_in_order),
+        BOTH(test_loop__jobs_beside_each_other),
+        BOTH(test_loop__each_runs_once),
+        cmocka_unit_test_prestate(test_loop__jobs_meet, os),
         BOTH(test_loop__stop_and_run_again),
         BOTH(test_loop__time_does_not_go_back),
         cmocka_unit_test_prestate(test_loop__other_threads, os),

@@ -7,6 +7,9 @@
 struct clock *os_clock(void); /* static object */
 struct rng *os_rng(void);     /* getrandom; static object */
 struct fs *os_fs(void);       /* static object; stateless */
+/* From now on a disk that fails to read a mapped page does not end the process by SIGBUS: the page reads as zeros and
+ * fs->map_failed tells. For programs of our own; the library leaves its host's signals alone. Once is enough. */
+void os_fs_catch_bus_errors(void);
 struct diag *os_diag_create(int fd, enum diag_level level);
 void os_diag_destroy(struct diag *d);
 /* A loop with its job thread (started at the first submit). Runs on the thread that calls run(). */

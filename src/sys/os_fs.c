@@ -25,12 +25,15 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "sys/os_map.h"
+
 #define IOV_WINDOW 64 /* pieces that are copied at a time to carry on after a short write */
 
 struct file {
     int fd;
     void *map; /* NULL: none */
     size_t map_len;
+    struct os_map *entry; /* of the mapping */
 };
 
 static int open_retry(const char *path, int flags)
@@ -67,6 +70,7 @@ static enum err_code os_fs_open(struct fs *fs, const char *path, enum fs_open mo
 static void os_fs_close(struct fs *fs, struct file *f)
 {
     if (f == NULL) return;
+    os_map_leave(f->entry);
     if (f->map != NULL) check(munmap(f->map, f->map_len) == 0);
     (void)close(f->fd); /* Linux frees the descriptor even at EINTR; write errors are the sync's to report. */
     free(f);
@@ -132,6 +136,18 @@ static enum err_code os_fs_truncate(struct fs *fs, struct file *f, uint64_t size
     return rc == 0 ? ERR_NONE : err_set_os(e, errno, "setting the size to %llu", (unsigned long long)size);
 }
 
+static enum err_code os_fs_reserve(struct fs *fs, struct file *f, uint64_t size, struct err *e)
+{
+    int rc;
+
+    do
+        rc = fallocate(f->fd, 0, 0, (off_t)size);
+    while (rc < 0 && errno == EINTR);
+    if (rc == 0) return ERR_NONE;
+    if (errno == EOPNOTSUPP) return err_set(e, ERR_UNSUPPORTED, "the file system cannot reserve space");
+    return err_set_os(e, errno, "reserving %llu bytes", (unsigned long long)size);
+}
+
 static enum err_code os_fs_size(struct fs *fs, struct file *f, uint64_t *out, struct err *e)
 {
     struct stat st;
@@ -162,18 +178,32 @@ static enum err_code os_fs_map(struct fs *fs, struct file *f, size_t len, const 
     if (p == MAP_FAILED) return err_set_os(e, errno, "mapping %zu bytes", len);
     f->map = p;
     f->map_len = len;
+    f->entry = os_map_enter(p, len);
     *out = p;
     return ERR_NONE;
 }
 
-static void os_fs_populate(struct fs *fs, struct file *f, uint64_t from, size_t len)
+static enum err_code os_fs_populate(struct fs *fs, struct file *f, uint64_t from, size_t len, struct err *e)
 {
     static const int populate_read = 22; /* MADV_POPULATE_READ of Linux 5.14, not in Debian 12's headers */
     uint64_t start = from & ~(uint64_t)4095;
 
-    if (f->map == NULL || from + len > f->map_len) return;
-    /* An older kernel refuses it, and the pages come by faults as before. */
-    (void)madvise((uint8_t *)f->map + start, (size_t)(from + len - start), populate_read);
+    if (f->map == NULL || from + len > f->map_len) return ERR_NONE;
+    /* An older kernel refuses it, and the pages come by faults as before. EFAULT: touching would be a SIGBUS. */
+    if (madvise((uint8_t *)f->map + start, (size_t)(from + len - start), populate_read) == 0 ||
+        (errno != EFAULT && errno != EHWPOISON))
+        return ERR_NONE;
+    return err_set_os(e, EIO, "reading %zu bytes at %llu", len, (unsigned long long)from);
+}
+
+static bool os_fs_map_failed(struct fs *fs, struct file *f, uint64_t from, size_t len)
+{
+    return os_map_has_failed(f->entry, from, len);
+}
+
+static void os_fs_forget(struct fs *fs, struct file *f, uint64_t from, uint64_t len)
+{
+    (void)posix_fadvise(f->fd, (off_t)from, (off_t)len, POSIX_FADV_DONTNEED);
 }
 
 static enum err_code os_fs_sync_dir(struct fs *fs, const char *dir, struct err *e)
@@ -300,10 +330,13 @@ struct fs *os_fs(void)
         .pread = os_fs_pread,
         .pwritev = os_fs_pwritev,
         .truncate = os_fs_truncate,
+        .reserve = os_fs_reserve,
         .size = os_fs_size,
         .sync = os_fs_sync,
         .map = os_fs_map,
         .populate = os_fs_populate,
+        .map_failed = os_fs_map_failed,
+        .forget = os_fs_forget,
         .sync_dir = os_fs_sync_dir,
         .rename = os_fs_rename,
         .unlink = os_fs_unlink,

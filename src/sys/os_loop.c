@@ -3,7 +3,7 @@
  *   timers due ─▶ prepare: arm the uv_timer, forget the time ─▶ poll: sockets, signals, uv_async ─▶ check: tasks ─▶ closed
  *                                                                                       ▲
  *   another thread: post ─▶ inbox, under lock ─▶ uv_async_send ─────────────────────────┤
- *   job thread: run() ─▶ finished, under lock ─▶ uv_async_send ─────────────────────────┘ done()
+ *   job threads: run() ─▶ finished, under lock ─▶ uv_async_send ────────────────────────┘ done()
  *
  * L1  Tasks run after the sockets of the turn were read, and only those posted before the first of them ran. A task
  *     that posts itself again thus comes in the next turn, after I/O. What many connections ask for in one turn is
@@ -12,9 +12,11 @@
  *     a uv_idle keeps poll from waiting. Others go to `inbox`, under the lock.
  * L3  The time is read at most once per turn, at the first question after poll may have waited.
  * L4  Nothing polls: without sockets, timers and posts the thread sleeps.
+ * L5  Two lanes of jobs. The ordered one has one thread. The other one has up to LIMIT_JOBS_BESIDE, each begun when a job
+ *     finds all others busy, none ended before the loop: an idle thread costs a stack of a few pages.
  *
  * One uv_timer for all: uv's timers are of milliseconds and a handle each. It is armed rounded up and never trusted:
- * what is due is decided by our clock. The job thread is ours and not uv's pool, because jobs of one loop must run in
+ * what is due is decided by our clock. The job threads are ours and not uv's pool, because jobs of one loop must run in
  * order and uv_queue_work of 1.44 may not be called from other threads. The lock guards list operations only; it is not
  * a message because it is the mailbox. */
 #include "sys/os_loop_int.h"
@@ -24,11 +26,26 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/limits.h"
 #include "sys/timers.h"
 
 #define JOB_STACK_BYTES                                                                                                \
     (256u << 10) /* a job syncs and deletes files; 8 MiB per loop would be address space for nothing */
 #define N_SIGNALS 2
+
+/* A queue of jobs and its threads. */
+struct lane {
+    struct os_loop *owner;
+    int max;
+    /* Under the loop's lock, any thread. */
+    pthread_cond_t ready;
+    struct list jobs;
+    int n_jobs; /* in `jobs` */
+    int n_idle; /* threads that wait */
+    /* Loop thread. */
+    int n_threads;
+    pthread_t threads[LIMIT_JOBS_BESIDE];
+};
 
 struct os_loop {
     struct loop loop;
@@ -54,12 +71,9 @@ struct os_loop {
     _Atomic int is_stop_asked;
     /* Under lock, any thread. */
     pthread_mutex_t lock;
-    pthread_cond_t job_ready;
-    struct list inbox, jobs, finished;
+    struct list inbox, finished;
     bool is_ending;
-    /* Loop thread. */
-    bool has_job_thread;
-    pthread_t job_thread;
+    struct lane ordered, beside; /* L5 */
 };
 
 static struct os_loop *self(struct loop *l)
@@ -278,17 +292,21 @@ static void os_loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 
 static void *job_main(void *arg)
 {
-    struct os_loop *o = arg;
+    struct lane *lane = arg;
+    struct os_loop *o = lane->owner;
 
     pthread_mutex_lock(&o->lock);
     for (;;) {
-        struct list *n = list_pop_front(&o->jobs);
+        struct list *n = list_pop_front(&lane->jobs);
         struct job *j;
         if (n == NULL && o->is_ending) break;
         if (n == NULL) {
-            pthread_cond_wait(&o->job_ready, &o->lock);
+            lane->n_idle++;
+            pthread_cond_wait(&lane->ready, &o->lock);
+            lane->n_idle--;
             continue;
         }
+        lane->n_jobs--;
         pthread_mutex_unlock(&o->lock);
         j = CONTAINER_OF(n, struct job, link);
         j->run(j);
@@ -300,7 +318,8 @@ static void *job_main(void *arg)
     return NULL;
 }
 
-static void job_thread_start(struct os_loop *o)
+/* False: the system has no thread for us; those that are there do the work. */
+static bool job_thread_start(struct lane *lane)
 {
     pthread_attr_t attr;
     sigset_t all, before;
@@ -310,21 +329,87 @@ static void job_thread_start(struct os_loop *o)
     check(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
     check(pthread_attr_init(&attr) == 0);
     check(pthread_attr_setstacksize(&attr, JOB_STACK_BYTES) == 0);
-    check(pthread_create(&o->job_thread, &attr, job_main, o) == 0);
+    bool is_started = pthread_create(&lane->threads[lane->n_threads], &attr, job_main, lane) == 0;
     check(pthread_attr_destroy(&attr) == 0);
     check(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
-    o->has_job_thread = true;
+    if (is_started) lane->n_threads++;
+    return is_started;
+}
+
+static void lane_init(struct lane *lane, struct os_loop *o, int max)
+{
+    lane->owner = o;
+    lane->max = max;
+    list_init(&lane->jobs);
+    check(pthread_cond_init(&lane->ready, NULL) == 0);
+}
+
+static void lane_submit(struct lane *lane, struct job *j)
+{
+    pthread_mutex_t *lock = &lane->owner->lock;
+
+    pthread_mutex_lock(lock);
+    list_push_back(&lane->jobs, &j->link);
+    bool is_short = ++lane->n_jobs > lane->n_idle; /* those that were woken and do not run yet count as idle */
+    pthread_cond_signal(&lane->ready);
+    pthread_mutex_unlock(lock);
+    if (is_short && lane->n_threads < lane->max) check(job_thread_start(lane) || lane->n_threads > 0);
+}
+
+static void lane_deinit(struct lane *lane)
+{
+    pthread_mutex_lock(&lane->owner->lock);
+    lane->owner->is_ending = true;
+    pthread_cond_broadcast(&lane->ready);
+    pthread_mutex_unlock(&lane->owner->lock);
+    for (int i = 0; i < lane->n_threads; i++)
+        check(pthread_join(lane->threads[i], NULL) == 0);
+    pthread_cond_destroy(&lane->ready);
 }
 
 static void os_loop_submit(struct loop *l, struct job *j)
 {
-    struct os_loop *o = self(l);
+    lane_submit(&self(l)->ordered, j);
+}
 
-    if (!o->has_job_thread) job_thread_start(o);
-    pthread_mutex_lock(&o->lock);
-    list_push_back(&o->jobs, &j->link);
-    pthread_cond_signal(&o->job_ready);
-    pthread_mutex_unlock(&o->lock);
+static void os_loop_submit_beside(struct loop *l, struct job *j)
+{
+    lane_submit(&self(l)->beside, j);
+}
+
+struct each {
+    void (*fn)(void *arg, int i);
+    void *arg;
+    int n;
+    _Atomic int next;
+};
+
+static void *each_main(void *arg)
+{
+    struct each *each = arg;
+
+    for (int i; (i = atomic_fetch_add(&each->next, 1)) < each->n;)
+        each->fn(each->arg, i);
+    return NULL;
+}
+
+static void os_loop_each(struct loop *l, void (*fn)(void *arg, int i), void *arg, int n)
+{
+    struct each each = {.fn = fn, .arg = arg, .n = n};
+    pthread_t threads[LIMIT_JOBS_BESIDE];
+    sigset_t all, before;
+    int n_threads = 0;
+
+    (void)sigfillset(&all);
+    check(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    /* The caller works, too; a thread that the system does not give is not missed. */
+    while (n_threads < LIMIT_JOBS_BESIDE && n_threads + 1 < n &&
+           pthread_create(&threads[n_threads], NULL, each_main, &each) == 0)
+        n_threads++;
+    check(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    (void)each_main(&each);
+    for (int i = 0; i < n_threads; i++)
+        check(pthread_join(threads[i], NULL) == 0);
 }
 
 /* ---- running ---- */
@@ -396,6 +481,8 @@ static const struct loop loop_functions = {
     .timer_start = os_loop_timer_start,
     .timer_stop = os_loop_timer_stop,
     .submit = os_loop_submit,
+    .submit_beside = os_loop_submit_beside,
+    .each = os_loop_each,
     .run = os_loop_run,
     .stop = os_loop_stop,
 };
@@ -427,9 +514,10 @@ enum err_code os_loop_create(struct loop **out, struct err *e)
     o->home = pthread_self();
     list_init(&o->local);
     list_init(&o->inbox);
-    list_init(&o->jobs);
     list_init(&o->finished);
-    check(pthread_mutex_init(&o->lock, NULL) == 0 && pthread_cond_init(&o->job_ready, NULL) == 0);
+    check(pthread_mutex_init(&o->lock, NULL) == 0);
+    lane_init(&o->ordered, o, 1);
+    lane_init(&o->beside, o, LIMIT_JOBS_BESIDE);
     *out = &o->loop;
     return ERR_NONE;
 }
@@ -441,13 +529,8 @@ void os_loop_destroy(struct loop *l)
     if (l == NULL) return;
     o = self(l);
     check(!atomic_load(&o->is_running));
-    if (o->has_job_thread) {
-        pthread_mutex_lock(&o->lock);
-        o->is_ending = true;
-        pthread_cond_signal(&o->job_ready);
-        pthread_mutex_unlock(&o->lock);
-        check(pthread_join(o->job_thread, NULL) == 0);
-    }
+    lane_deinit(&o->ordered);
+    lane_deinit(&o->beside);
     /* Tasks and completions that are left are not run: who posted them may be gone. */
     uv_close((uv_handle_t *)&o->async, NULL);
     uv_close((uv_handle_t *)&o->timer, NULL);
@@ -459,7 +542,6 @@ void os_loop_destroy(struct loop *l)
     (void)uv_run(&o->uv, UV_RUN_DEFAULT);
     check(uv_loop_close(&o->uv) == 0);
     free(o->timers.heap); /* not timers_deinit: the timers may be gone, too */
-    pthread_cond_destroy(&o->job_ready);
     pthread_mutex_destroy(&o->lock);
     free(o);
 }

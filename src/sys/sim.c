@@ -77,7 +77,7 @@ static int64_t sim_wall_ms(struct clock *c)
 {
     struct sim *s = CONTAINER_OF(c, struct sim, clock);
 
-    return s->options.wall_start_ms + (int64_t)((s->now_ns - START_NS) / 1000000u);
+    return s->options.wall_start_ms + s->wall_jumped_ms + (int64_t)((s->now_ns - START_NS) / 1000000u);
 }
 
 static uint64_t sim_rng_next(struct rng *r)
@@ -132,7 +132,8 @@ static void sim_loop_timer_stop(struct loop *l, struct timer *t)
 
 static void job_timer_start(struct sim *s, struct timer *t, const struct list *queue)
 {
-    if (!list_is_empty(queue) && t->slot == 0) timers_start(&s->timers, t, s->now_ns + 1 + sim_random(s, JOB_NS_MAX));
+    if (!list_is_empty(queue) && t->slot == 0)
+        timers_start(&s->timers, t, s->now_ns + 1 + sim_random(s, s->job_ns_max));
 }
 
 static void on_job_run(struct timer *t)
@@ -165,6 +166,38 @@ static void sim_loop_submit(struct loop *l, struct job *j)
 
     list_push_back(&s->jobs, &j->link);
     job_timer_start(s, &s->job_run, &s->jobs);
+}
+
+/* One thread: what would run beside each other runs in an order of the seed's. */
+static void sim_loop_submit_beside(struct loop *l, struct job *j)
+{
+    struct sim *s = self(l);
+
+    list_push_back(&s->beside, &j->link);
+    s->n_beside++;
+    job_timer_start(s, &s->beside_run, &s->beside);
+}
+
+static void sim_loop_each(struct loop *l, void (*fn)(void *arg, int i), void *arg, int n)
+{
+    for (int i = 0; i < n; i++)
+        fn(arg, i);
+}
+
+static void on_beside_run(struct timer *t)
+{
+    struct sim *s = CONTAINER_OF(t, struct sim, beside_run);
+    struct list *n = s->beside.next;
+
+    check(s->n_beside > 0);
+    for (uint64_t skip = sim_random(s, s->n_beside); skip > 0; skip--)
+        n = n->next;
+    list_remove(n);
+    s->n_beside--;
+    CONTAINER_OF(n, struct job, link)->run(CONTAINER_OF(n, struct job, link));
+    list_push_back(&s->finished, n);
+    job_timer_start(s, &s->job_done, &s->finished);
+    job_timer_start(s, &s->beside_run, &s->beside);
 }
 
 static void task_run(struct sim *s)
@@ -233,6 +266,24 @@ void sim_run_ms(struct sim *s, uint64_t ms)
     sim_run_until(s, s->now_ns + ms * 1000000u);
 }
 
+void sim_wall_jump(struct sim *s, int64_t ms)
+{
+    s->wall_jumped_ms += ms;
+}
+
+void sim_set_job_ns_max(struct sim *s, uint64_t ns)
+{
+    check(ns > 0);
+    s->job_ns_max = ns;
+}
+
+void sim_net_set_faults(struct sim *s, unsigned split_permille, unsigned reset_permille, unsigned delay_ms_max)
+{
+    s->options.net_split_permille = split_permille;
+    s->options.net_reset_permille = reset_permille;
+    s->options.net_delay_ms_max = delay_ms_max;
+}
+
 static bool sim_loop_run(struct loop *l, int mode)
 {
     struct sim *s = self(l);
@@ -267,8 +318,10 @@ void sim_process_kill(struct sim *s)
     while ((n = list_pop_front(&s->tasks)) != NULL)
         CONTAINER_OF(n, struct task, link)->posted = 0;
     s->n_tasks = s->batch_left = 0;
-    while (list_pop_front(&s->jobs) != NULL || list_pop_front(&s->finished) != NULL) {
+    while (list_pop_front(&s->jobs) != NULL || list_pop_front(&s->beside) != NULL ||
+           list_pop_front(&s->finished) != NULL) {
     }
+    s->n_beside = 0;
     while ((t = timers_top(&s->timers)) != NULL)
         timers_stop(&s->timers, t);
     s->is_stop_asked = false;
@@ -288,10 +341,13 @@ enum err_code sim_create(struct sim **out, const struct sim_options *o, struct e
     state_seed(s->user_state, ~o->seed);
     list_init(&s->tasks);
     list_init(&s->jobs);
+    list_init(&s->beside);
     list_init(&s->finished);
     s->job_run.fire = on_job_run;
+    s->beside_run.fire = on_beside_run;
     s->job_done.fire = on_job_done;
     s->now_ns = START_NS;
+    s->job_ns_max = JOB_NS_MAX;
     s->clock = (struct clock){sim_mono_ns, sim_wall_ms};
     s->rng = (struct rng){sim_rng_next};
     s->diag = (struct diag){.write = sim_diag_write, .level = o->is_verbose ? DIAG_DEBUG : DIAG_ERROR};
@@ -302,6 +358,8 @@ enum err_code sim_create(struct sim **out, const struct sim_options *o, struct e
         .timer_start = sim_loop_timer_start,
         .timer_stop = sim_loop_timer_stop,
         .submit = sim_loop_submit,
+        .submit_beside = sim_loop_submit_beside,
+        .each = sim_loop_each,
         .run = sim_loop_run,
         .stop = sim_loop_stop,
     };

@@ -24,6 +24,12 @@ const struct sys *sim_sys(struct sim *s); /* clock, rng, fs, loop, net, diag */
  * */
 void sim_run_until(struct sim *s, uint64_t until_ns);
 void sim_run_ms(struct sim *s, uint64_t ms);
+/* Somebody sets the clock of the wall; the monotonic one knows nothing of it. */
+void sim_wall_jump(struct sim *s, int64_t ms);
+/* How long a job (an fdatasync) waits at most before it runs, and again before it is done. */
+void sim_set_job_ns_max(struct sim *s, uint64_t ns);
+/* The net is as from now on. */
+void sim_net_set_faults(struct sim *s, unsigned split_permille, unsigned reset_permille, unsigned delay_ms_max);
 bool sim_step(struct sim *s); /* one thing; false: nothing due and no timer */
 uint64_t sim_random(struct sim *s, uint64_t below);
 /* A hash of everything that happened so far: disk calls, deliveries, timers. Same seed and same calls: same trace. */
@@ -46,6 +52,19 @@ void sim_disk_power_cycle(struct sim *s);
 void sim_process_kill(struct sim *s);
 /* The next `n` syncs fail with ERR_IO; their un-synced data is then dropped at the next power cycle. */
 void sim_disk_fail_syncs(struct sim *s, unsigned n);
+/* From now on the n-th call (from 1) that the fault concerns goes wrong, and all behind it when is_for_ever; n = 0: none
+ * does any more. Other than sim_disk_crash_at the disk stays up. */
+enum sim_fault {
+    SIM_FAULT_WRITE,       /* pwritev: ERR_IO, nothing written */
+    SIM_FAULT_SHORT_WRITE, /* pwritev: half of it, then ERR_IO */
+    SIM_FAULT_NO_SPACE,    /* pwritev beyond the end: half of it, then ERR_NO_SPACE; names, growing: ERR_NO_SPACE */
+    SIM_FAULT_SYNC,        /* sync, sync_dir: ERR_IO; what was not synced is lost at the next power cycle */
+    SIM_FAULT_READ,        /* pread, populate: ERR_IO */
+};
+void sim_disk_fault_at(struct sim *s, enum sim_fault fault, uint64_t n, bool is_for_ever);
+uint64_t sim_disk_faults(struct sim *s); /* how many calls have gone wrong */
+/* How often a file was synced by the same process again after a sync of it had failed: a success proves nothing. */
+uint64_t sim_disk_sync_retries(struct sim *s);
 void sim_disk_set_capacity(struct sim *s, uint64_t bytes);
 /* Flips one bit of a stored file, as rot does. False: no such file or place. */
 bool sim_disk_flip_bit(struct sim *s, const char *path, uint64_t byte, unsigned bit);

@@ -27,6 +27,7 @@ struct inode {
     struct map current, durable; /* directory: name -> inode, referenced */
     struct sim_content content;  /* file */
     struct file *lock;           /* borrowed; NULL: free */
+    uint64_t failed_in;          /* life in which a sync of it failed; 0: none */
 };
 struct file {
     struct list link; /* of the disk's handles */
@@ -50,6 +51,9 @@ struct sim_disk {
     uint64_t n_ops, crash_at; /* crash_at: of n_ops; 0: never */
     uint64_t life, used_bytes;
     unsigned n_failing_syncs;
+    enum sim_fault fault; /* fault_in: calls until it strikes, 0: never */
+    uint64_t fault_in, n_faults, n_sync_retries;
+    bool is_fault_for_ever;
     bool is_down;
 };
 /* A path taken apart: the directory it lies in and its last part. */
@@ -230,6 +234,19 @@ static bool mutate(struct sim_disk *d, uint64_t what)
     return !d->is_down;
 }
 
+/* Does this call go wrong? */
+static bool strikes(struct sim_disk *d, enum sim_fault concerned)
+{
+    if (d->fault_in == 0 || d->fault != concerned) return false;
+    if (d->fault_in > 1) {
+        d->fault_in--;
+        return false;
+    }
+    if (!d->is_fault_for_ever) d->fault_in = 0;
+    d->n_faults++;
+    return true;
+}
+
 static bool is_usable(struct sim_disk *d, const struct file *f)
 {
     return !d->is_down && f->life == d->life;
@@ -263,6 +280,7 @@ static enum err_code sim_fs_open(struct fs *fs, const char *path, enum fs_open m
     if (os != 0) return err_set_os(e, os, "opening %s", path);
     if (p.inode == NULL) {
         if (!mutate(d, 'c')) return refuse(e, "creating a file");
+        if (strikes(d, SIM_FAULT_NO_SPACE)) return err_set_os(e, ENOSPC, "opening %s", path);
         p.inode = inode_create(d, false);
         op_do(d, OP_LINK, p.inode, &p, NULL);
     }
@@ -289,6 +307,7 @@ static enum err_code sim_fs_pread(struct fs *fs, struct file *f, void *buf, size
 
     *n = 0;
     if (!is_usable(self(fs), f)) return refuse(e, "reading");
+    if (strikes(self(fs), SIM_FAULT_READ)) return err_set_os(e, EIO, "reading %zu bytes", len);
     if (at < c->size) *n = c->size - at < len ? c->size - at : len;
     if (*n > 0) memcpy(buf, c->store->base + at, *n);
     return ERR_NONE;
@@ -317,10 +336,14 @@ static enum err_code sim_fs_pwritev(struct fs *fs, struct file *f, const struct 
     if (!f->is_writable) return err_set_os(e, EBADF, "writing");
     for (int i = 0; i < n; i++)
         len += iov[i].iov_len;
-    room = space_for(d, node, at, len);
+    if (strikes(d, SIM_FAULT_WRITE)) return err_set_os(e, EIO, "writing %zu bytes", len);
+    bool is_short = strikes(d, SIM_FAULT_SHORT_WRITE),
+         is_full = at + len > node->content.size && strikes(d, SIM_FAULT_NO_SPACE);
+    room = is_short || is_full ? len / 2 : space_for(d, node, at, len);
     rc = sim_content_write(&node->content, at, iov, room, e);
     if (rc != ERR_NONE) return rc;
     if (node->n_names > 0) d->used_bytes += node->content.size - size_before;
+    if (is_short) return err_set_os(e, EIO, "writing %zu bytes at %llu", len, (unsigned long long)at);
     return room == len ? ERR_NONE : err_set_os(e, ENOSPC, "writing %zu bytes at %llu", len, (unsigned long long)at);
 }
 
@@ -332,8 +355,9 @@ static enum err_code sim_fs_truncate(struct fs *fs, struct file *f, uint64_t siz
 
     if (!is_usable(d, f) || !mutate(d, 't')) return refuse(e, "setting the size");
     if (!f->is_writable) return err_set_os(e, EBADF, "setting the size");
-    if (size > before && space_for(d, f->inode, before, size - before) < size - before)
-        return err_set_os(e, ENOSPC, "setting the size to %llu", (unsigned long long)size);
+    bool is_full = size > before &&
+                   (strikes(d, SIM_FAULT_NO_SPACE) || space_for(d, f->inode, before, size - before) < size - before);
+    if (is_full) return err_set_os(e, ENOSPC, "setting the size to %llu", (unsigned long long)size);
     rc = sim_content_truncate(&f->inode->content, size, e);
     if (f->inode->n_names > 0) d->used_bytes += f->inode->content.size - before;
     return rc;
@@ -352,8 +376,10 @@ static enum err_code sim_fs_sync(struct fs *fs, struct file *f, struct err *e)
     struct sim_disk *d = self(fs);
 
     if (!is_usable(d, f) || !mutate(d, 's')) return refuse(e, "fdatasync");
-    if (d->n_failing_syncs > 0) {
-        d->n_failing_syncs--;
+    if (f->inode->failed_in == d->life) d->n_sync_retries++;
+    if (d->n_failing_syncs > 0 || strikes(d, SIM_FAULT_SYNC)) {
+        if (d->n_failing_syncs > 0) d->n_failing_syncs--;
+        f->inode->failed_in = d->life;
         sim_content_fail_sync(&f->inode->content);
         return err_set_os(e, EIO, "fdatasync");
     }
@@ -373,7 +399,19 @@ static enum err_code sim_fs_map(struct fs *fs, struct file *f, size_t len, const
     return rc;
 }
 
-static void sim_fs_populate(struct fs *fs, struct file *f, uint64_t from, size_t len)
+/* SIM_FAULT_READ reaches a mapping here only: the bytes themselves are always there. */
+static enum err_code sim_fs_populate(struct fs *fs, struct file *f, uint64_t from, size_t len, struct err *e)
+{
+    if (strikes(self(fs), SIM_FAULT_READ)) return err_set_os(e, EIO, "reading %zu bytes", len);
+    return ERR_NONE;
+}
+
+static bool sim_fs_map_failed(struct fs *fs, struct file *f, uint64_t from, size_t len)
+{
+    return false;
+}
+
+static void sim_fs_forget(struct fs *fs, struct file *f, uint64_t from, uint64_t len)
 {
     (void)fs;
     (void)f;
@@ -412,6 +450,7 @@ static enum err_code sim_fs_sync_dir(struct fs *fs, const char *dir, struct err 
     if (os == 0 && !p.inode->is_dir) os = ENOTDIR;
     if (os != 0) return err_set_os(e, os, "opening the directory %s", dir);
     if (!mutate(d, 'd')) return refuse(e, "syncing a directory");
+    if (strikes(d, SIM_FAULT_SYNC)) return err_set_os(e, EIO, "syncing the directory %s", dir);
     for (n = d->journal.next; n != &d->journal; n = next) {
         struct op *o = CONTAINER_OF(n, struct op, link);
         next = n->next;
@@ -497,6 +536,7 @@ static enum err_code sim_fs_mkdir(struct fs *fs, const char *path, struct err *e
     if (os != 0) return err_set_os(e, os, "making the directory %s", path);
     if (p.inode != NULL) return ERR_NONE;
     if (!mutate(d, 'm')) return refuse(e, "making a directory");
+    if (strikes(d, SIM_FAULT_NO_SPACE)) return err_set_os(e, ENOSPC, "making the directory %s", path);
     op_do(d, OP_LINK, inode_create(d, true), &p, NULL);
     return ERR_NONE;
 }
@@ -571,6 +611,23 @@ bool sim_disk_is_down(struct sim *s)
 void sim_disk_fail_syncs(struct sim *s, unsigned n)
 {
     s->disk->n_failing_syncs = n;
+}
+
+void sim_disk_fault_at(struct sim *s, enum sim_fault fault, uint64_t n, bool is_for_ever)
+{
+    s->disk->fault = fault;
+    s->disk->fault_in = n;
+    s->disk->is_fault_for_ever = is_for_ever;
+}
+
+uint64_t sim_disk_faults(struct sim *s)
+{
+    return s->disk->n_faults;
+}
+
+uint64_t sim_disk_sync_retries(struct sim *s)
+{
+    return s->disk->n_sync_retries;
 }
 
 void sim_disk_set_capacity(struct sim *s, uint64_t bytes)
@@ -664,10 +721,13 @@ struct sim_disk *sim_disk_create(struct sim *s)
         .pread = sim_fs_pread,
         .pwritev = sim_fs_pwritev,
         .truncate = sim_fs_truncate,
+        .reserve = sim_fs_truncate,
         .size = sim_fs_size,
         .sync = sim_fs_sync,
         .map = sim_fs_map,
         .populate = sim_fs_populate,
+        .map_failed = sim_fs_map_failed,
+        .forget = sim_fs_forget,
         .sync_dir = sim_fs_sync_dir,
         .rename = sim_fs_rename,
         .unlink = sim_fs_unlink,
@@ -679,6 +739,7 @@ struct sim_disk *sim_disk_create(struct sim *s)
         .lock = sim_fs_lock,
     };
     d->sim = s;
+    d->life = 1;
     list_init(&d->journal);
     list_init(&d->handles);
     d->root = inode_ref(inode_create(d, true));

@@ -18,15 +18,17 @@ struct sim {
     struct sim_disk *disk;   /* owned */
     struct sim_net *network; /* owned */
     uint64_t now_ns;
+    int64_t wall_jumped_ms;
+    uint64_t job_ns_max;
     uint64_t world_state[4]; /* of the world's own choices; users draw from another stream, so that a new */
     uint64_t user_state[4];  /* question of theirs does not change the weather */
     uint64_t trace;
     /* The loop. */
-    struct list tasks, jobs, finished;
-    size_t n_tasks, batch_left;
+    struct list tasks, jobs, beside, finished;
+    size_t n_tasks, batch_left, n_beside;
     uint64_t timers_below; /* timers with a lower seq belong to this turn */
     struct timers timers;
-    struct timer job_run, job_done;
+    struct timer job_run, beside_run, job_done;
     bool is_stop_asked;
 };
 

@@ -44,15 +44,22 @@ struct fs {
     /* Writes all or fails; a failed write may have written a part. */
     enum err_code (*pwritev)(struct fs *fs, struct file *f, const struct iovec *iov, int n, uint64_t at, struct err *e);
     enum err_code (*truncate)(struct fs *fs, struct file *f, uint64_t size, struct err *e);
+    /* Makes the file `size` bytes long and takes the space for them, without writing. ERR_UNSUPPORTED: not here. */
+    enum err_code (*reserve)(struct fs *fs, struct file *f, uint64_t size, struct err *e);
     enum err_code (*size)(struct fs *fs, struct file *f, uint64_t *out, struct err *e);
     /* fdatasync. After a failure the content is unknown: never retry (stop and recover). */
     enum err_code (*sync)(struct fs *fs, struct file *f, struct err *e);
     /* Maps [0, len) for reading; len may lie beyond the end of the file, but only bytes below it may be touched. One
      * mapping per file, valid until close. */
     enum err_code (*map)(struct fs *fs, struct file *f, size_t len, const uint8_t **out, struct err *e);
-    /* A hint: [from, from + len) of the mapping, all below the end of the file, is about to be read. Makes one system
-     * call of what would be a page fault for every few pages. Any thread. */
-    void (*populate)(struct fs *fs, struct file *f, uint64_t from, size_t len);
+    /* [from, from + len) of the mapping, all below the end of the file, is about to be read: makes one system call of
+     * what would be a page fault for every few pages. ERR_IO: the disk failed to read it. Any thread. */
+    enum err_code (*populate)(struct fs *fs, struct file *f, uint64_t from, size_t len, struct err *e);
+    /* True: the disk has failed to read some of [from, from + len) of the mapping, and what was seen there may be zeros
+     * (os_fs_catch_bus_errors). Ask after touching. Any thread. */
+    bool (*map_failed)(struct fs *fs, struct file *f, uint64_t from, size_t len);
+    /* A hint: [from, from + len) is not read again soon; the page cache need not keep it. Mapped pages stay. */
+    void (*forget)(struct fs *fs, struct file *f, uint64_t from, uint64_t len);
     enum err_code (*sync_dir)(struct fs *fs, const char *dir, struct err *e);
     enum err_code (*rename)(struct fs *fs, const char *from, const char *to, struct err *e);
     enum err_code (*unlink)(struct fs *fs, const char *path, struct err *e);
@@ -77,7 +84,8 @@ struct timer {
     uint64_t seq;   /* the loop's: ties fire in start order */
     size_t slot;    /* the loop's heap index + 1; 0: not started */
 };
-/* Work that blocks (fdatasync, deleting files). run: on the loop's job thread, jobs of one loop in submission order. */
+/* Work that blocks (fdatasync, deleting files). run: on a thread of the loop; done: on the loop's own. An object is free
+ * again when done runs. */
 struct job {
     void (*run)(struct job *j);
     void (*done)(struct job *j); /* on the loop's thread */
@@ -91,7 +99,11 @@ struct loop {
     void (*call)(struct loop *l, void (*fn)(void *arg), void *arg);
     void (*timer_start)(struct loop *l, struct timer *t, uint64_t at_ns); /* started already: moves it */
     void (*timer_stop)(struct loop *l, struct timer *t);                  /* harmless when not started */
-    void (*submit)(struct loop *l, struct job *j);
+    void (*submit)(struct loop *l, struct job *j);        /* one after the other, in the order of submission */
+    void (*submit_beside)(struct loop *l, struct job *j); /* in any order, up to LIMIT_JOBS_BESIDE at the same time */
+    /* Runs fn(arg, i) for each i below n, up to LIMIT_JOBS_BESIDE at the same time, and returns when all have run. Any
+     * thread; the loop need not run. */
+    void (*each)(struct loop *l, void (*fn)(void *arg, int i), void *arg, int n);
     /* Runs until stop(), or for LOOP_ONCE_NOWAIT just what is due now. Returns true when anything ran. */
     bool (*run)(struct loop *l, int mode);
     void (*stop)(struct loop *l); /* any thread */
@@ -108,7 +120,8 @@ struct net_address {
     uint16_t port;
 };
 struct conn_handler {
-    /* Where the next received bytes go: at least 1 byte of room. Called right before a read. *cap = 0: stop reading
+    /* Where the next received bytes go: at least 1 byte of room. Called right before a read: what is read is there, and
+     * `received` was called, before another connection's room is asked. *cap = 0: stop reading
      * (conn_read_start resumes). */
     void (*room)(void *user, uint8_t **ptr, size_t *cap);
     void (*received)(void *user, size_t n); /* n bytes are in the room just given */

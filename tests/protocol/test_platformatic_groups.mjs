@@ -119,7 +119,7 @@ async function comeAndGo(protocol) {
 }
 
 async function listed(group) {
-  return withAdmin(async (admin) => (await admin.listGroups()).get(group));
+  return withAdmin(async (admin) => (await admin.listGroups({ types: ['classic', 'consumer'] })).get(group));
 }
 
 const first = {
@@ -129,14 +129,20 @@ const first = {
   async 'members of a consumer group come and go, nothing is lost'() {
     await comeAndGo('consumer');
     const group = await listed('g-consumer');
-    check(group.groupType === 'consumer' && group.state === 'EMPTY', `listed as ${JSON.stringify(group)}`);
+    check(group.groupType === 'consumer' && group.state === 'Empty', `listed as ${JSON.stringify(group)}`);
   },
   async 'members of a classic group come and go, nothing is lost'() {
     await withAdmin((admin) => admin.deleteTopics({ topics: [TOPIC] }));
     await withAdmin((admin) => admin.createTopics({ topics: [TOPIC], partitions: PARTITIONS, replicas: 1 }));
     await comeAndGo('classic');
     const group = await listed('g-classic');
-    check(group.groupType === 'classic' && group.state === 'EMPTY', `listed as ${JSON.stringify(group)}`);
+    check(group.groupType === 'classic' && group.state === 'Empty', `listed as ${JSON.stringify(group)}`);
+  },
+  async 'a consumer group reads to the end and commits'() {
+    const a = await new Member('g-kept', 'consumer').start();
+    await until(() => isShared([a]), () => `one member has all: ${describe([a])}`);
+    await allSeen([a], 180);
+    await a.close();
   },
   async 'a group of the one kind refuses members of the other'() {
     const a = await new Member('g-mixed', 'consumer').start();
@@ -152,15 +158,16 @@ const first = {
 
 const second = {
   async 'goes on after the restart'() {
-    const before = 180;
-    for (const protocol of ['classic']) {
-      const a = await new Member(`g-${protocol}`, protocol).start();
+    let before = 180;
+    for (const [group, protocol] of [['g-classic', 'classic'], ['g-kept', 'consumer']]) {
+      const a = await new Member(group, protocol).start();
       await until(() => isShared([a]), () => `one member has all: ${describe([a])}`);
       await produce(before, before + 30);
       await until(() => a.seen.includes(`v${before + 29}`), () => `the last record; ${a.seen.length} are there`);
       for (let i = before; i < before + 30; i++) check(a.seen.includes(`v${i}`), `v${i} was lost`);
       check(a.seen.length <= 60, `${a.seen.length} records: it began anew`);
       await a.close();
+      before += 30;
     }
   },
 };

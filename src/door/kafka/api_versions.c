@@ -21,7 +21,8 @@ static const struct feature {
     const char *name;
     int16_t min, max, level;
 } features[] = {
-    {"group.version", 0, 1, 1}, /* 1: KIP-848, ConsumerGroupHeartbeat */
+    {"group.version", 0, 1, 1},       /* 1: KIP-848, ConsumerGroupHeartbeat */
+    {"transaction.version", 0, 2, 2}, /* 2: KIP-890, Produce 12, EndTxn 5 */
 };
 
 static void put_features(struct kafka_request *q, struct kafka_api_versions_response *out)

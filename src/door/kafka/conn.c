@@ -132,7 +132,10 @@ void kafka_reply(struct kafka_request *q, const void *response)
     /* The answer to ApiVersions keeps the old header, so that a client of any age can read it. */
     if (flexible && q->header.key != KAFKA_API_VERSIONS) buf_put_uvarint(&q->out, 0);
     wire_encode(q->message->response, kafka_version(q), flexible, response, &out);
-    check(!q->out.failed);
+    if (q->out.failed) {
+        kafka_request_fail(q, "%s: no memory for the answer", q->message->name);
+        return;
+    }
     size = q->out.len - 4 + out.spliced_bytes;
     check(size <= INT32_MAX);
     buf_patch_be32(&q->out, 0, (uint32_t)size);

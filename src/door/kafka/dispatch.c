@@ -37,20 +37,27 @@ static const struct {
     {KAFKA_DELETE_ACLS, kafka_handle_delete_acls},
     {KAFKA_DESCRIBE_CONFIGS, kafka_handle_describe_configs},
     {KAFKA_ALTER_CONFIGS, kafka_handle_alter_configs},
+    {KAFKA_DESCRIBE_LOG_DIRS, kafka_handle_describe_log_dirs},
     {KAFKA_SASL_AUTHENTICATE, kafka_handle_sasl_authenticate},
     {KAFKA_CREATE_PARTITIONS, kafka_handle_create_partitions},
     {KAFKA_DELETE_GROUPS, kafka_handle_delete_groups},
+    {KAFKA_ELECT_LEADERS, kafka_handle_elect_leaders},
     {KAFKA_INCREMENTAL_ALTER_CONFIGS, kafka_handle_incremental_alter_configs},
+    {KAFKA_ALTER_PARTITION_REASSIGNMENTS, kafka_handle_alter_partition_reassignments},
+    {KAFKA_LIST_PARTITION_REASSIGNMENTS, kafka_handle_list_partition_reassignments},
     {KAFKA_OFFSET_DELETE, kafka_handle_offset_delete},
     {KAFKA_DESCRIBE_CLIENT_QUOTAS, kafka_handle_describe_client_quotas},
     {KAFKA_ALTER_CLIENT_QUOTAS, kafka_handle_alter_client_quotas},
     {KAFKA_DESCRIBE_USER_SCRAM_CREDENTIALS, kafka_handle_describe_user_scram_credentials},
     {KAFKA_ALTER_USER_SCRAM_CREDENTIALS, kafka_handle_alter_user_scram_credentials},
     {KAFKA_DESCRIBE_CLUSTER, kafka_handle_describe_cluster},
+    {KAFKA_DESCRIBE_PRODUCERS, kafka_handle_describe_producers},
     {KAFKA_DESCRIBE_TRANSACTIONS, kafka_handle_describe_transactions},
     {KAFKA_LIST_TRANSACTIONS, kafka_handle_list_transactions},
     {KAFKA_CONSUMER_GROUP_HEARTBEAT, kafka_handle_consumer_group_heartbeat},
     {KAFKA_CONSUMER_GROUP_DESCRIBE, kafka_handle_consumer_group_describe},
+    {KAFKA_LIST_CONFIG_RESOURCES, kafka_handle_list_config_resources},
+    {KAFKA_DESCRIBE_TOPIC_PARTITIONS, kafka_handle_describe_topic_partitions},
 };
 
 static int find_message(int16_t key)
@@ -133,6 +140,8 @@ void kafka_dispatch(struct kafka_conn *c, uint8_t *frame, size_t len)
         kafka_request_fail(q, "%s", e.text);
         return;
     }
+    check(h.version < KAFKA_VERSIONS_MAX);
+    c->door->served[i][h.version]++;
     if (UNLIKELY(quotas_any(c->door->broker))) {
         kafka_throttle_begin(q);
         handlers[i].handle(q, decoded);

@@ -6,7 +6,7 @@
  *     keep deleted segments on the disk for ever.
  * G2  A frame that has begun must get on: no pause of LIMIT_FRAME_MS between its bytes, and after that time only as
  *     long as they have come at LIMIT_FRAME_BYTES_PER_S on average. So a peer that sends a byte now and then holds
- *     memory for half a minute.
+ *     memory for half a minute; LIMIT_FRAME_AWAITED_MS without a byte when others wait for it (receive.c, V3).
  * G3  A muted connection is not read from, and its frames are not handled, until its time is over; answers leave. */
 #include "door/kafka/kafka_int.h"
 
@@ -34,7 +34,14 @@ static uint64_t frame_deadline(const struct kafka_conn *c)
     uint64_t last = c->moved_ns > c->frame_ns ? c->moved_ns : c->frame_ns;
     uint64_t paid = (c->in_len - c->in_at) * (1000000000ull / LIMIT_FRAME_BYTES_PER_S);
 
+    if (c->door->overdraft == c && !list_is_empty(&c->door->starving))
+        return last + LIMIT_FRAME_AWAITED_MS * 1000000ull;
     return (last < c->frame_ns + paid ? last : c->frame_ns + paid) + LIMIT_FRAME_MS * 1000000ull;
+}
+
+void kafka_guard_hurry(struct kafka_conn *c)
+{
+    if (c->frame_ns != 0) kafka_guard_arm(c, frame_deadline(c));
 }
 
 void kafka_guard_look(struct kafka_conn *c)
@@ -43,6 +50,8 @@ void kafka_guard_look(struct kafka_conn *c)
         c->frame_ns = 0;
     } else if (c->frame_ns == 0) {
         c->frame_ns = now_ns(c);
+        kafka_guard_arm(c, frame_deadline(c));
+    } else if (c->door->overdraft == c) {
         kafka_guard_arm(c, frame_deadline(c));
     }
     if (c->is_sending) kafka_guard_arm(c, now_ns(c) + idle_ns(c) / SEND_LOOKS);

@@ -1,5 +1,7 @@
 /* The door itself: listener, list of connections, and its end. */
-#include "door/kafka/kafka_int.h"
+#include "door/kafka/kafka.h"
+
+#include "door/kafka/fetch_session.h"
 
 #include <stdlib.h>
 
@@ -13,6 +15,7 @@ static void door_free(struct kafka_door *d)
     d->sys->loop->timer_stop(d->sys->loop, &d->drain_timer);
     while ((link = list_pop_front(&d->spare)) != NULL)
         kafka_request_destroy(CONTAINER_OF(link, struct kafka_request, link));
+    fetch_sessions_deinit(&d->fetch_sessions);
     kafka_receive_deinit(d);
     free(d);
     if (closed != NULL) closed(arg);
@@ -56,8 +59,10 @@ enum err_code kafka_door_open(struct kafka_door **out, struct broker *b, const s
     list_init(&d->starving);
     list_init(&d->conns);
     list_init(&d->spare);
+    fetch_sessions_init(&d->fetch_sessions, sys);
     rc = d->net->listen(d->net, &o->listen, kafka_conn_accept, d, &d->listener, bound, e);
     if (rc != ERR_NONE) {
+        fetch_sessions_deinit(&d->fetch_sessions);
         free(d);
         return err_wrap(e, rc, "opening the Kafka door");
     }
@@ -109,6 +114,24 @@ void kafka_door_close(struct kafka_door *d, void (*done)(void *arg), void *arg)
 void kafka_door_stats(const struct kafka_door *d, struct kafka_door_stats *out)
 {
     *out = d->stats;
-    out->receive_bytes = d->receive_bytes;
+    out->fetch_sessions = map_count(&d->fetch_sessions.by_id);
+    out->fetch_session_partitions = d->fetch_sessions.n_parts;
+    out->fetch_sessions_evicted_total = d->fetch_sessions.evicted_total;
+    out->receive_bytes = d->receive_bytes + d->receive_step_bytes;
     out->held_bytes = d->held_bytes;
+}
+
+bool kafka_door_served(const struct kafka_door *d, uint32_t *pos, struct kafka_served *out)
+{
+    for (; *pos < KAFKA_MESSAGE_COUNT * KAFKA_VERSIONS_MAX; (*pos)++) {
+        const struct wire_message *m = &kafka_messages[*pos / KAFKA_VERSIONS_MAX];
+        int version = (int)(*pos % KAFKA_VERSIONS_MAX);
+        uint64_t count = d->served[*pos / KAFKA_VERSIONS_MAX][version];
+
+        if (count == 0) continue;
+        *out = (struct kafka_served){m->name, count, m->key, version};
+        (*pos)++;
+        return true;
+    }
+    return false;
 }

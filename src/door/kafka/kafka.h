@@ -33,8 +33,17 @@ struct kafka_door_stats {
     uint64_t connections_refused, connections_idle, connections_shed; /* at a limit; closed: idle or slow; for memory */
     uint64_t receive_bytes, held_bytes;                               /* now */
     uint64_t connections_total, requests_total, request_errors_total, bytes_in, bytes_out;
-    uint32_t connections;
+    uint32_t connections, fetch_sessions, fetch_session_partitions;
+    uint64_t fetch_sessions_evicted_total;
 };
+/* Requests served, by message and version; pos from 0, false at the end. */
+struct kafka_served {
+    const char *name;
+    uint64_t count;
+    int16_t key;
+    int version;
+};
+bool kafka_door_served(const struct kafka_door *d, uint32_t *pos, struct kafka_served *out);
 void kafka_door_stats(const struct kafka_door *d, struct kafka_door_stats *out);
 
 #endif

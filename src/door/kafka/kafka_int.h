@@ -8,12 +8,14 @@
 #define WEIR_DOOR_KAFKA_KAFKA_INT_H
 
 #include "base/limits.h"
+#include "base/map.h"
 #include "broker/auth.h"
 #include "broker/quota.h"
 #include "broker/txn.h"
 #include "door/kafka/kafka.h"
 #include "door/kafka/kafka_codec.h"
 
+#define KAFKA_VERSIONS_MAX 20                 /* no message has more */
 #define KAFKA_REQUESTS_SPARE_MAX 128          /* kept for reuse, per door; more are freed */
 #define KAFKA_REQUEST_MEMORY_KEPT (64u << 10) /* a request that used more gives it back when it ends */
 #define KAFKA_ANSWER_BYTES_MAX                                                                                         \
@@ -24,7 +26,17 @@
 #define KAFKA_RECEIVE_KEPT_MS 1000     /* ... and one below it after so long without a byte */
 #define KAFKA_RECEIVE_SPARE_MAX 16     /* buffers of one step kept for reuse, per door */
 #define KAFKA_ANONYMOUS "User:ANONYMOUS"
-#define KAFKA_DRAIN_MS 5000 /* a closing door waits so long for replies to leave */
+#define KAFKA_DRAIN_MS 3000 /* a closing door waits so long for replies to leave */
+
+struct fetch_session;
+struct fetch_sessions { /* fetch_session.c */
+    struct map by_id;   /* the 4 bytes of the id -> struct fetch_session */
+    struct list by_use; /* the one that was used longest ago first */
+    struct loop *loop;
+    struct rng *rng;
+    uint32_t n_parts; /* of all */
+    uint64_t evicted_total;
+};
 
 struct kafka_door {
     struct broker *broker; /* borrowed */
@@ -36,14 +48,17 @@ struct kafka_door {
     struct list spare; /* struct kafka_request, for reuse */
     uint32_t n_spare;
     struct kafka_door_stats stats;
+    struct fetch_sessions fetch_sessions;
+    uint64_t served[KAFKA_MESSAGE_COUNT][KAFKA_VERSIONS_MAX]; /* well-formed requests, by message and version */
 
     /* Receive buffers: receive.c. */
     uint8_t *spare_in[KAFKA_RECEIVE_SPARE_MAX];
     uint32_t n_spare_in;
-    size_t receive_bytes;         /* of all connections */
-    struct list starving;         /* connections that wait for memory, in order */
-    struct kafka_conn *overdraft; /* the one that may go beyond the budget; NULL: none does */
-    size_t held_bytes;            /* of requests that are not answered or whose answers have not left */
+    uint64_t receive_bytes, receive_step_bytes; /* of all connections: larger ones, those of one step */
+    struct kafka_conn *last_room;               /* who was given room last; NULL: nobody, or it is gone */
+    struct list starving;                       /* connections that wait for memory, in order */
+    struct kafka_conn *overdraft;               /* the one that may go beyond the budget; NULL: none does */
+    size_t held_bytes;                          /* of requests that are not answered or whose answers have not left */
     struct auth_watch auth_watch;
     bool is_closing;
     void (*closed)(void *arg);
@@ -198,6 +213,7 @@ void kafka_receive_deinit(struct kafka_door *d);
 void kafka_guard_start(struct kafka_conn *c);
 void kafka_guard_look(struct kafka_conn *c); /* after a turn */
 void kafka_guard_arm(struct kafka_conn *c, uint64_t at_ns);
+void kafka_guard_hurry(struct kafka_conn *c); /* others wait for its frame to get on */
 void kafka_guard_stop(struct kafka_conn *c);
 void kafka_conn_mute(struct kafka_conn *c, uint64_t ms);
 
@@ -289,6 +305,8 @@ enum kafka_error {
     KE_MEMBER_ID_REQUIRED = 79,
     KE_GROUP_MAX_SIZE_REACHED = 81,
     KE_FENCED_INSTANCE_ID = 82,
+    KE_ELECTION_NOT_NEEDED = 84,
+    KE_NO_REASSIGNMENT_IN_PROGRESS = 85,
     KE_GROUP_SUBSCRIBED_TO_TOPIC = 86,
     KE_INVALID_RECORD = 87,
     KE_UNSTABLE_OFFSET_COMMIT = 88,
@@ -297,11 +315,14 @@ enum kafka_error {
     KE_DUPLICATE_RESOURCE = 92,
     KE_UNACCEPTABLE_CREDENTIAL = 93,
     KE_UNKNOWN_TOPIC_ID = 100,
+    KE_INCONSISTENT_TOPIC_ID = 103,
     KE_TRANSACTIONAL_ID_NOT_FOUND = 105,
+    KE_FETCH_SESSION_TOPIC_ID_ERROR = 106,
     KE_FENCED_MEMBER_EPOCH = 110,
     KE_UNRELEASED_INSTANCE_ID = 111,
     KE_UNSUPPORTED_ASSIGNOR = 112,
     KE_STALE_MEMBER_EPOCH = 113,
+    KE_TRANSACTION_ABORTABLE = 120,
     KE_INVALID_REGULAR_EXPRESSION = 128,
 };
 /* What a failed call into topics, partitions or the log is for a client. */
@@ -378,6 +399,13 @@ void kafka_handle_end_txn(struct kafka_request *q, void *body);
 void kafka_handle_txn_offset_commit(struct kafka_request *q, void *body);
 void kafka_handle_describe_transactions(struct kafka_request *q, void *body); /* txn_admin.c */
 void kafka_handle_list_transactions(struct kafka_request *q, void *body);
+void kafka_handle_describe_log_dirs(struct kafka_request *q, void *body); /* cluster_admin.c */
+void kafka_handle_elect_leaders(struct kafka_request *q, void *body);
+void kafka_handle_alter_partition_reassignments(struct kafka_request *q, void *body);
+void kafka_handle_list_partition_reassignments(struct kafka_request *q, void *body);
+void kafka_handle_describe_producers(struct kafka_request *q, void *body);
+void kafka_handle_list_config_resources(struct kafka_request *q, void *body);
+void kafka_handle_describe_topic_partitions(struct kafka_request *q, void *body);
 void kafka_handle_describe_configs(struct kafka_request *q, void *body); /* configs.c */
 void kafka_handle_alter_configs(struct kafka_request *q, void *body);    /* alter_configs.c */
 void kafka_handle_incremental_alter_configs(struct kafka_request *q, void *body);

@@ -464,7 +464,7 @@ static void test_limits__begun_frames_share_a_budget(void **state)
 {
     enum { N = 10, BYTES = 400000, BUDGET = 1 << 20 };
     struct kafka_produce_response r;
-    struct kclient_conn c[N];
+    struct kclient_conn c[N], small;
     struct kworld w;
     struct buf frame[N];
     char *value = malloc(BYTES + 1);
@@ -496,9 +496,13 @@ static void test_limits__begun_frames_share_a_budget(void **state)
             if (stats_of(&w).receive_bytes > most) most = stats_of(&w).receive_bytes;
         }
     assert_in_range(most, BUDGET / 2, BUDGET + 2 * BYTES);
+    kconn_open(&small, &w); /* who sends little does not wait */
+    metadata_send(&small);
+    assert_true(metadata_wait(&small, NULL) < 10);
+    kconn_close(&small);
     for (int i = N - 1; i > 2; i--) /* the first three never go on */
         kconn_send_bytes(&c[i], bytes_of(frame[i].ptr + (BYTES - 100000), frame[i].len - (BYTES - 100000)));
-    for (int s = 0; s < 200; s++) {
+    for (int s = 0; s < 100; s++) {
         sim_run_ms(w.sim, 1000);
         if (stats_of(&w).receive_bytes > most) most = stats_of(&w).receive_bytes;
     }
@@ -574,8 +578,8 @@ static void test_limits__produce_keeps_its_timeout(void **state)
     kconn_open(&c, &w);
     kcreate(&c, "t", 1);
     list_init(&held_jobs);
-    real_submit = w.sys->loop->submit;
-    w.sys->loop->submit = hold_job;
+    real_submit = w.sys->loop->submit_beside;
+    w.sys->loop->submit_beside = hold_job;
     kbatch(&batch, "once", 1, 5, 0, CODEC_NONE);
     kproduce_send(&c, 9, -1, "t", 0, buf_bytes(&batch)); /* timeout 1000 ms */
     sim_run_ms(w.sim, 990);
@@ -585,7 +589,7 @@ static void test_limits__produce_keeps_its_timeout(void **state)
     assert_int_equal(r.topics.at[0].partitions.at[0].base_offset, -1);
     kproduce_send(&c, 9, -1, "t", 0, buf_bytes(&batch));
     sim_run_ms(w.sim, 100);
-    w.sys->loop->submit = real_submit;
+    w.sys->loop->submit_beside = real_submit;
     while ((link = list_pop_front(&held_jobs)) != NULL)
         real_submit(w.sys->loop, CONTAINER_OF(link, struct job, link));
     assert_true(kconn_receive(&c, KAFKA_PRODUCE, 9, &r, 100));

@@ -5,6 +5,7 @@
 #define TIME_EARLIEST (-2)
 #define TIME_MAX (-3)            /* version 7 */
 #define TIME_EARLIEST_LOCAL (-4) /* version 8: nothing is tiered, so all of it is local */
+#define TIME_LATEST_TIERED (-5)  /* version 9: nothing is */
 
 typedef struct kafka_list_offsets_response_partition partition_out;
 
@@ -22,6 +23,7 @@ static enum err_code look_up(const struct kafka_request *q, struct partition *p,
         return ERR_NONE;
     }
     if (time == TIME_MAX && version >= 7) return partition_offset_of_max_time(p, &out->offset, &out->timestamp, e);
+    if (time == TIME_LATEST_TIERED && version >= 9) return ERR_NONE;
     if (time < 0) return err_set(e, ERR_INVALID, "timestamp %lld has no meaning", (long long)time);
     return partition_offset_for_time(p, time, &out->offset, &out->timestamp, e);
 }

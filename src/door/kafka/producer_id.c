@@ -32,7 +32,7 @@ static void init_cancel(struct kafka_request *q)
 static void init_transactional(struct init *i, const struct kafka_init_producer_id_request *in)
 {
     struct kafka_request *q = i->q;
-    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch};
+    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch, false};
     struct txn_reply r;
     struct err e;
 

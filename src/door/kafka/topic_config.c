@@ -21,47 +21,61 @@ enum key {
     KEY_MS,
     KEY_SEGMENT_BYTES,
     KEY_SEGMENT_MS,
-    KEY_FIXED
+    KEY_FIXED,
+    KEY_NUMBER /* + enum topic_number; the last */
 };
 
 #define FOREVER "9223372036854775807"
+/* Of a number whose default the broker knows. */
+#define NUMBER(name, broker_name, type, number, min)                                                                   \
+    {                                                                                                                  \
+        name, broker_name, NULL, type, KEY_NUMBER + TOPIC_##number, min,                                               \
+            (type) == KAFKA_TYPE_INT ? INT32_MAX : INT64_MAX                                                           \
+    }
 
 static const struct definition {
     const char *name;
     const char *broker_name; /* the node's configuration that holds where the topic has none; NULL: not shown */
-    const char *builtin;     /* Kafka's default where we have no other; of KEY_FIXED the only value */
+    const char *builtin;     /* Kafka's default where we have no other; of KEY_FIXED the only value; NULL: a number's */
     int8_t type;
     uint8_t key;
     int64_t min, max; /* of numbers */
 } definitions[] = {
     {"cleanup.policy", "log.cleanup.policy", "delete", KAFKA_TYPE_LIST, KEY_POLICY, 0, 0},
     {"compression.type", "compression.type", "producer", KAFKA_TYPE_STRING, KEY_FIXED, 0, 0},
+    NUMBER("delete.retention.ms", "log.cleaner.delete.retention.ms", KAFKA_TYPE_LONG, DELETE_RETENTION_MS, 0),
+    NUMBER("file.delete.delay.ms", "log.segment.delete.delay.ms", KAFKA_TYPE_LONG, FILE_DELETE_DELAY_MS, 0),
+    NUMBER("flush.messages", "log.flush.interval.messages", KAFKA_TYPE_LONG, FLUSH_MESSAGES, 1),
+    NUMBER("flush.ms", "log.flush.interval.ms", KAFKA_TYPE_LONG, FLUSH_MS, 0),
+    NUMBER("index.interval.bytes", "log.index.interval.bytes", KAFKA_TYPE_INT, INDEX_INTERVAL_BYTES, 0),
+    NUMBER("max.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms", KAFKA_TYPE_LONG, MAX_COMPACTION_LAG_MS, 1),
     {"max.message.bytes", "message.max.bytes", "1048588", KAFKA_TYPE_INT, KEY_BATCH, 1, LIMIT_BATCH_BYTES_MAX},
     {"message.timestamp.after.max.ms", "log.message.timestamp.after.max.ms", "3600000", KAFKA_TYPE_LONG, KEY_AHEAD, 0,
      INT64_MAX},
-    {"message.timestamp.before.max.ms", "log.message.timestamp.before.max.ms", FOREVER, KAFKA_TYPE_LONG, KEY_FIXED, 0,
-     0},
+    NUMBER("message.timestamp.before.max.ms", "log.message.timestamp.before.max.ms", KAFKA_TYPE_LONG,
+           TIMESTAMP_BEFORE_MS, 0),
     {"message.timestamp.type", "log.message.timestamp.type", "CreateTime", KAFKA_TYPE_STRING, KEY_STAMP, 0, 0},
+    NUMBER("min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio", KAFKA_TYPE_DOUBLE, DIRTY_RATIO_PPM, 0),
+    NUMBER("min.compaction.lag.ms", "log.cleaner.min.compaction.lag.ms", KAFKA_TYPE_LONG, MIN_COMPACTION_LAG_MS, 0),
     {"min.insync.replicas", "min.insync.replicas", "1", KAFKA_TYPE_INT, KEY_FIXED, 1, INT32_MAX},
+    NUMBER("preallocate", "log.preallocate", KAFKA_TYPE_BOOLEAN, PREALLOCATE, 0),
     {"retention.bytes", "log.retention.bytes", "-1", KAFKA_TYPE_LONG, KEY_BYTES, -1, INT64_MAX},
     {"retention.ms", "log.retention.ms", "604800000", KAFKA_TYPE_LONG, KEY_MS, -1, INT64_MAX},
     {"segment.bytes", "log.segment.bytes", "268435456", KAFKA_TYPE_INT, KEY_SEGMENT_BYTES, LIMIT_SEGMENT_BYTES_MIN,
      LIMIT_SEGMENT_BYTES_MAX},
+    NUMBER("segment.index.bytes", "log.index.size.max.bytes", KAFKA_TYPE_INT, SEGMENT_INDEX_BYTES, 4),
+    NUMBER("segment.jitter.ms", "log.roll.jitter.ms", KAFKA_TYPE_LONG, SEGMENT_JITTER_MS, 0),
     {"segment.ms", "log.roll.ms", "604800000", KAFKA_TYPE_LONG, KEY_SEGMENT_MS, 1, INT64_MAX},
-    /* Known, so that tools may set what Kafka has anyway. */
-    {"delete.retention.ms", NULL, "86400000", KAFKA_TYPE_LONG, KEY_FIXED, 0, 0},
-    {"file.delete.delay.ms", NULL, "60000", KAFKA_TYPE_LONG, KEY_FIXED, 0, 0},
-    {"flush.messages", NULL, FOREVER, KAFKA_TYPE_LONG, KEY_FIXED, 0, 0},
-    {"flush.ms", NULL, FOREVER, KAFKA_TYPE_LONG, KEY_FIXED, 0, 0},
-    {"index.interval.bytes", NULL, "4096", KAFKA_TYPE_INT, KEY_FIXED, 0, 0},
-    {"max.compaction.lag.ms", NULL, FOREVER, KAFKA_TYPE_LONG, KEY_FIXED, 0, 0},
+    NUMBER("unclean.leader.election.enable", "unclean.leader.election.enable", KAFKA_TYPE_BOOLEAN, UNCLEAN_ELECTION, 0),
+    /* Known, so that tools may set what is so anyway. */
+    {"follower.replication.throttled.replicas", NULL, "", KAFKA_TYPE_LIST, KEY_FIXED, 0, 0},
+    {"leader.replication.throttled.replicas", NULL, "", KAFKA_TYPE_LIST, KEY_FIXED, 0, 0},
+    {"local.retention.bytes", NULL, "-2", KAFKA_TYPE_LONG, KEY_FIXED, 0, 0},
+    {"local.retention.ms", NULL, "-2", KAFKA_TYPE_LONG, KEY_FIXED, 0, 0},
     {"message.timestamp.difference.max.ms", NULL, FOREVER, KAFKA_TYPE_LONG, KEY_FIXED, 0, 0},
-    {"min.cleanable.dirty.ratio", NULL, "0.5", KAFKA_TYPE_DOUBLE, KEY_FIXED, 0, 0},
-    {"min.compaction.lag.ms", NULL, "0", KAFKA_TYPE_LONG, KEY_FIXED, 0, 0},
-    {"preallocate", NULL, "false", KAFKA_TYPE_BOOLEAN, KEY_FIXED, 0, 0},
-    {"segment.index.bytes", NULL, "10485760", KAFKA_TYPE_INT, KEY_FIXED, 0, 0},
-    {"segment.jitter.ms", NULL, "0", KAFKA_TYPE_LONG, KEY_FIXED, 0, 0},
-    {"unclean.leader.election.enable", NULL, "false", KAFKA_TYPE_BOOLEAN, KEY_FIXED, 0, 0},
+    {"remote.log.copy.disable", NULL, "false", KAFKA_TYPE_BOOLEAN, KEY_FIXED, 0, 0},
+    {"remote.log.delete.on.disable", NULL, "false", KAFKA_TYPE_BOOLEAN, KEY_FIXED, 0, 0},
+    {"remote.storage.enable", NULL, "false", KAFKA_TYPE_BOOLEAN, KEY_FIXED, 0, 0},
 };
 _Static_assert(ARRAY_LEN(definitions) <= 64, "see kafka_topic_config_index");
 _Static_assert(LIMIT_SEGMENT_BYTES_DEFAULT == 268435456 && LIMIT_BATCH_BYTES_DEFAULT == 1048588 &&
@@ -125,7 +139,7 @@ static int64_t number_of(const struct topic_config *c, uint8_t key)
     case KEY_MS: return c->retention_ms;
     case KEY_SEGMENT_BYTES: return (int64_t)c->segment_bytes;
     case KEY_SEGMENT_MS: return c->segment_ms;
-    default: return 0;
+    default: return key >= KEY_NUMBER ? c->number[key - KEY_NUMBER] : 0;
     }
 }
 
@@ -138,7 +152,10 @@ static void number_set(struct topic_config *c, uint8_t key, int64_t v)
     case KEY_MS: c->retention_ms = v; break;
     case KEY_SEGMENT_BYTES: c->segment_bytes = (uint64_t)v; break;
     case KEY_SEGMENT_MS: c->segment_ms = v; break;
-    default: check(false);
+    default:
+        check(key >= KEY_NUMBER);
+        c->number[key - KEY_NUMBER] = v;
+        c->is_set |= 1u << (key - KEY_NUMBER);
     }
 }
 
@@ -148,8 +165,22 @@ static bool is_set(const struct topic_config *c, const struct definition *d)
     switch (d->key) {
     case KEY_POLICY: return c->compact;
     case KEY_STAMP: return c->log_append_time;
-    default: return number_of(c, d->key) != 0;
+    default: return d->key >= KEY_NUMBER ? c->is_set >> (d->key - KEY_NUMBER) & 1 : number_of(c, d->key) != 0;
     }
+}
+
+/* A number as its type is written. */
+static struct bytes number_text(const struct definition *d, int64_t v, struct arena *a)
+{
+    if (d->type == KAFKA_TYPE_BOOLEAN) return v ? BYTES_LIT("true") : BYTES_LIT("false");
+    if (d->type == KAFKA_TYPE_DOUBLE) { /* millionths: "0.5", "0.123", "1.0" */
+        char *text = arena_printf(a, "%lld.%06lld", (long long)(v / 1000000), (long long)(v % 1000000));
+        size_t len = strlen(text);
+        while (text[len - 1] == '0' && text[len - 2] != '.')
+            len--;
+        return bytes_of(text, len);
+    }
+    return bytes_str(arena_printf(a, "%lld", (long long)v));
 }
 
 static struct bytes value_of(const struct topic_config *c, const struct definition *d, struct arena *a)
@@ -159,7 +190,12 @@ static struct bytes value_of(const struct topic_config *c, const struct definiti
 
     if (d->key == KEY_POLICY) return bytes_str(policies[policy_of(c)]);
     if (d->key == KEY_STAMP) return c->log_append_time ? BYTES_LIT("LogAppendTime") : BYTES_LIT("CreateTime");
-    return bytes_str(arena_printf(a, "%lld", (long long)(v < 0 ? -1 : v)));
+    return number_text(d, v < 0 ? -1 : v, a);
+}
+
+static struct bytes builtin_of(const struct definition *d, struct arena *a)
+{
+    return d->builtin ? bytes_str(d->builtin) : number_text(d, topic_number_defaults[d->key - KEY_NUMBER], a);
 }
 
 static void put_synonym(struct kafka_config_view *v, const char *name, struct bytes value, int8_t source)
@@ -182,9 +218,9 @@ int kafka_topic_configs(struct broker *b, const struct topic_config *given, stru
     for (size_t i = 0; i < ARRAY_LEN(definitions); i++) {
         const struct definition *d = &definitions[i];
         struct kafka_config_view *v = &out[n];
-        struct bytes builtin = bytes_str(d->builtin);
 
         if (d->broker_name == NULL) continue;
+        struct bytes builtin = builtin_of(d, a);
         check(n++ < KAFKA_CONFIGS_MAX);
         *v = (struct kafka_config_view){.name = d->name, .type = d->type};
         if (is_set(given, d)) put_synonym(v, d->name, value_of(given, d, a), KAFKA_SOURCE_TOPIC);
@@ -223,6 +259,18 @@ static int16_t unknown(struct err *e, struct bytes name)
     return KE_INVALID_CONFIG;
 }
 
+static int16_t set_ratio(struct topic_config *c, const struct definition *d, struct bytes value, struct err *e)
+{
+    double v;
+
+    if (!text_parse_f64(value, &v) || !(v >= 0 && v <= 1)) {
+        (void)err_set(e, ERR_INVALID, "%s: \"%.*s\" is not a number from 0 to 1", d->name, BYTES_ARG(value));
+        return KE_INVALID_CONFIG;
+    }
+    number_set(c, d->key, (int64_t)(v * 1e6 + 0.5));
+    return KE_NONE;
+}
+
 static int16_t set(struct topic_config *c, const struct definition *d, struct bytes name, struct bytes value,
                    struct err *e)
 {
@@ -249,12 +297,19 @@ static int16_t set(struct topic_config *c, const struct definition *d, struct by
         return KE_NONE;
     default: break;
     }
+    if (d->type == KAFKA_TYPE_DOUBLE) return set_ratio(c, d, value, e);
+    if (d->type == KAFKA_TYPE_BOOLEAN) {
+        bool is_true = bytes_equal_str(value, "true");
+        if (!is_true && !bytes_equal_str(value, "false")) return bad(e, name, "true or false");
+        number_set(c, d->key, is_true);
+        return KE_NONE;
+    }
     if (!text_parse_i64(value, &v) || v < d->min || v > d->max) {
         (void)err_set(e, ERR_INVALID, "%s: \"%.*s\" is not a number from %lld to %lld%s", d->name, BYTES_ARG(value),
                       (long long)d->min, (long long)d->max, d->min == -1 ? " (-1: no bound)" : "");
         return KE_INVALID_CONFIG;
     }
-    number_set(c, d->key, v == 0 ? 1 : v);
+    number_set(c, d->key, v == 0 && d->key < KEY_NUMBER ? 1 : v);
     return KE_NONE;
 }
 
@@ -264,7 +319,9 @@ static void reset(struct topic_config *c, const struct definition *d)
     case KEY_FIXED: break;
     case KEY_POLICY: policy_set(c, POLICY_DELETE); break;
     case KEY_STAMP: c->log_append_time = false; break;
-    default: number_set(c, d->key, 0);
+    default:
+        number_set(c, d->key, 0);
+        if (d->key >= KEY_NUMBER) c->is_set &= ~(1u << (d->key - KEY_NUMBER));
     }
 }
 

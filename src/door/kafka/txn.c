@@ -94,7 +94,7 @@ static bool adding_may(struct adding *a, int n)
 void kafka_handle_add_partitions_to_txn(struct kafka_request *q, void *body)
 {
     const struct kafka_add_partitions_to_txn_request *in = body;
-    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch};
+    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch, false};
     struct txn_reply r;
     struct err e;
     int n;
@@ -122,23 +122,33 @@ void kafka_handle_add_partitions_to_txn(struct kafka_request *q, void *body)
 struct simple {
     struct append_wait wait;
     struct kafka_request *q;
+    struct txn_reply reply;
 };
 
-static void simple_reply(struct kafka_request *q, int16_t error)
+static void simple_reply(struct simple *s, int16_t error)
 {
-    struct kafka_end_txn_response out;
+    struct kafka_request *q = s->q;
+    struct kafka_end_txn_response end;
+    struct kafka_add_offsets_to_txn_response add;
 
-    wire_init(&kafka_end_txn_response_wire, &out);
-    out.error_code = error;
-    kafka_reply(q, &out);
+    if (q->header.key == KAFKA_END_TXN) {
+        wire_init(&kafka_end_txn_response_wire, &end);
+        end.error_code = error;
+        if (error == KE_NONE) {
+            end.producer_id = s->reply.producer_id;
+            end.producer_epoch = s->reply.epoch;
+        }
+        kafka_reply(q, &end);
+    } else {
+        wire_init(&kafka_add_offsets_to_txn_response_wire, &add);
+        add.error_code = error;
+        kafka_reply(q, &add);
+    }
 }
-
-_Static_assert(sizeof(struct kafka_end_txn_response) == sizeof(struct kafka_add_offsets_to_txn_response),
-               "both answers have the same fields");
 
 static void simple_durable(struct append_wait *w, enum err_code rc)
 {
-    simple_reply(CONTAINER_OF(w, struct simple, wait)->q, kafka_error_of_txn(rc, TXN_OK, KE_NONE));
+    simple_reply(CONTAINER_OF(w, struct simple, wait), kafka_error_of_txn(rc, TXN_OK, KE_NONE));
 }
 
 static void simple_cancel(struct kafka_request *q)
@@ -156,56 +166,57 @@ static struct simple *simple_begin(struct kafka_request *q)
     return s;
 }
 
-static void simple_answer(struct kafka_request *q, enum err_code rc, const struct txn_reply *r)
+static void simple_answer(struct simple *s, enum err_code rc)
 {
     if (rc != ERR_NONE)
-        simple_reply(q, kafka_error_of_txn(rc, r->detail, fenced_word(q)));
-    else if (r->is_durable)
-        simple_reply(q, KE_NONE);
+        simple_reply(s, kafka_error_of_txn(rc, s->reply.detail, fenced_word(s->q)));
+    else if (s->reply.is_durable)
+        simple_reply(s, KE_NONE);
 }
 
 void kafka_handle_add_offsets_to_txn(struct kafka_request *q, void *body)
 {
     const struct kafka_add_offsets_to_txn_request *in = body;
-    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch};
+    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch, false};
     struct simple *s = simple_begin(q);
-    struct txn_reply r;
     struct err e;
 
     if (!kafka_may(q, ACL_WRITE, ACL_TRANSACTIONAL_ID, in->transactional_id)) {
-        simple_reply(q, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        simple_reply(s, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
         return;
     }
     if (!kafka_may(q, ACL_READ, ACL_GROUP, in->group_id)) {
-        simple_reply(q, KE_GROUP_AUTHORIZATION_FAILED);
+        simple_reply(s, KE_GROUP_AUTHORIZATION_FAILED);
         return;
     }
-    enum err_code rc = txn_add_offsets(kafka_broker(q), &p, in->group_id, &s->wait, &r, &e);
+    enum err_code rc = txn_add_offsets(kafka_broker(q), &p, in->group_id, &s->wait, &s->reply, &e);
     if (rc == ERR_INVALID && in->transactional_id.len > 0)
-        simple_reply(q, KE_INVALID_GROUP_ID);
+        simple_reply(s, KE_INVALID_GROUP_ID);
     else
-        simple_answer(q, rc, &r);
+        simple_answer(s, rc);
 }
 
 void kafka_handle_end_txn(struct kafka_request *q, void *body)
 {
     const struct kafka_end_txn_request *in = body;
-    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch};
+    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch, kafka_version(q) >= 5};
     struct simple *s = simple_begin(q);
-    struct txn_reply r;
     struct err e;
 
     if (!kafka_may(q, ACL_WRITE, ACL_TRANSACTIONAL_ID, in->transactional_id)) {
-        simple_reply(q, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        simple_reply(s, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
         return;
     }
-    enum err_code rc = txn_end(kafka_broker(q), &p, in->committed, &s->wait, &r, &e);
-    simple_answer(q, rc, &r);
+    enum err_code rc = txn_end(kafka_broker(q), &p, in->committed, &s->wait, &s->reply, &e);
+    simple_answer(s, rc);
 }
 
 /* ---- committed offsets ---- */
+/* From version 5 on the group is added to the transaction by this, and the answer waits for that, too. */
 struct committing {
-    struct append_wait wait;
+    struct append_wait wait, added;
+    int n_waiting;
+    enum err_code rc; /* of what was waited for */
     struct kafka_request *q;
     struct kafka_txn_offset_commit_response out;
     struct offset_commit *entries; /* in the order of the response's partitions */
@@ -219,7 +230,8 @@ static void committing_reply(struct committing *c, int16_t all)
         for (int32_t j = 0; j < c->out.topics.at[i].partitions.n; j++) {
             int16_t *code = &c->out.topics.at[i].partitions.at[j].error_code;
 
-            if (*code == KE_TOPIC_AUTHORIZATION_FAILED) continue; /* it was left out */
+            /* Those were left out. */
+            if (*code == KE_TOPIC_AUTHORIZATION_FAILED || *code == KE_UNKNOWN_TOPIC_ID) continue;
             *code = all != KE_NONE ? all : kafka_error_of_group(entry->rc, GROUP_OK);
             entry++;
         }
@@ -227,14 +239,36 @@ static void committing_reply(struct committing *c, int16_t all)
     kafka_reply(c->q, &c->out);
 }
 
+static void committing_check(struct committing *c, enum err_code rc)
+{
+    if (rc != ERR_NONE) c->rc = rc;
+    if (--c->n_waiting == 0) committing_reply(c, kafka_error_of_group(c->rc, GROUP_OK));
+}
+
 static void committing_durable(struct append_wait *w, enum err_code rc)
 {
-    committing_reply(CONTAINER_OF(w, struct committing, wait), kafka_error_of_group(rc, GROUP_OK));
+    committing_check(CONTAINER_OF(w, struct committing, wait), rc);
+}
+
+static void added_durable(struct append_wait *w, enum err_code rc)
+{
+    committing_check(CONTAINER_OF(w, struct committing, added), rc);
 }
 
 static void committing_cancel(struct kafka_request *q)
 {
     append_cancel(&((struct committing *)q->state)->wait);
+    append_cancel(&((struct committing *)q->state)->added);
+}
+
+/* By name, from version 6 on by id; empty: no topic has it. */
+static struct bytes offsets_topic(const struct kafka_request *q, const struct kafka_txn_offset_commit_request_topic *in)
+{
+    const struct topic *t;
+
+    if (kafka_version(q) < 6) return in->name;
+    t = topic_find_id(kafka_broker(q), in->topic_id);
+    return t ? topic_name(t) : bytes_str("");
 }
 
 static struct committing *committing_begin(struct kafka_request *q, const struct kafka_txn_offset_commit_request *in,
@@ -245,6 +279,7 @@ static struct committing *committing_begin(struct kafka_request *q, const struct
 
     c->q = q;
     c->wait.done = committing_durable;
+    c->added.done = added_durable;
     c->out.topics.n = in->topics.n;
     c->out.topics.at = arena_array(&q->arena, (size_t)in->topics.n, sizeof *c->out.topics.at);
     for (int32_t i = 0; i < in->topics.n; i++)
@@ -254,17 +289,20 @@ static struct committing *committing_begin(struct kafka_request *q, const struct
         const struct kafka_txn_offset_commit_request_topic *from = &in->topics.at[i];
         struct kafka_txn_offset_commit_response_topic *to = &c->out.topics.at[i];
 
-        to->name = arena_copy(&q->arena, from->name);
+        to->name = arena_copy(&q->arena, offsets_topic(q, from));
+        memcpy(to->topic_id, from->topic_id, 16);
         to->partitions.n = from->partitions.n;
         to->partitions.at = arena_array(&q->arena, (size_t)from->partitions.n, sizeof *to->partitions.at);
-        bool may = kafka_may(q, ACL_READ, ACL_TOPIC, from->name);
+        bool is_unknown = to->name.len == 0 && kafka_version(q) >= 6;
+        bool may = is_unknown || kafka_may(q, ACL_READ, ACL_TOPIC, to->name);
         for (int32_t j = 0; j < from->partitions.n; j++) {
             const struct kafka_txn_offset_commit_request_partition *p = &from->partitions.at[j];
 
             to->partitions.at[j].index = p->index;
-            if (!may) to->partitions.at[j].error_code = KE_TOPIC_AUTHORIZATION_FAILED;
-            if (!may) continue;
-            c->entries[at++] = (struct offset_commit){.topic = from->name,
+            if (is_unknown) to->partitions.at[j].error_code = KE_UNKNOWN_TOPIC_ID;
+            if (!is_unknown && !may) to->partitions.at[j].error_code = KE_TOPIC_AUTHORIZATION_FAILED;
+            if (is_unknown || !may) continue;
+            c->entries[at++] = (struct offset_commit){.topic = to->name,
                                                       .partition = p->index,
                                                       .offset = p->committed_offset,
                                                       .leader_epoch = p->committed_leader_epoch,
@@ -278,9 +316,10 @@ static struct committing *committing_begin(struct kafka_request *q, const struct
 void kafka_handle_txn_offset_commit(struct kafka_request *q, void *body)
 {
     const struct kafka_txn_offset_commit_request *in = body;
-    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch};
+    struct txn_producer p = {in->transactional_id, in->producer_id, in->producer_epoch, kafka_version(q) >= 5};
     enum group_detail detail = GROUP_OK;
-    struct txn_reply r;
+    struct txn_reply r, added = {.is_durable = true};
+    enum err_code rc = ERR_NONE;
     struct err e;
     int n;
     struct committing *c = committing_begin(q, in, &n);
@@ -294,13 +333,18 @@ void kafka_handle_txn_offset_commit(struct kafka_request *q, void *body)
         committing_reply(c, KE_GROUP_AUTHORIZATION_FAILED);
         return;
     }
-    enum err_code rc = txn_commit_offsets(kafka_broker(q), &p, in->group_id, in->member_id, in->group_instance_id,
-                                          in->generation, c->entries, n, &c->wait, &r, &detail, &e);
+    if (p.is_v2) rc = txn_add_offsets(kafka_broker(q), &p, in->group_id, &c->added, &added, &e);
+    r = added;
+    if (rc == ERR_NONE)
+        rc = txn_commit_offsets(kafka_broker(q), &p, in->group_id, in->member_id, in->group_instance_id, in->generation,
+                                c->entries, n, &c->wait, &r, &detail, &e);
+    if (rc != ERR_NONE) append_cancel(&c->added);
+    c->n_waiting = !added.is_durable + !r.is_durable;
     /* What fences a member's instance is told by the group; the producer's own epoch has one word in every version. */
     if (rc == ERR_FENCED || r.detail != TXN_OK)
         committing_reply(c, kafka_error_of_txn(rc, r.detail, KE_INVALID_PRODUCER_EPOCH));
     else if (rc != ERR_NONE)
         committing_reply(c, kafka_error_of_group(rc, detail));
-    else if (r.is_durable)
+    else if (c->n_waiting == 0)
         committing_reply(c, KE_NONE);
 }

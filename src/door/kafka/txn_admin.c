@@ -1,6 +1,12 @@
 /* What tools ask about transactions: DescribeTransactions, ListTransactions. */
 #include "door/kafka/kafka_int.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#define PATTERN_LEN_MAX 1024    /* longer: INVALID_REGULAR_EXPRESSION */
+#define PATTERN_STEPS_MAX 10000 /* of one match; more: it does not match */
+
 static void describe(struct kafka_request *q, const struct txn_description *d,
                      struct kafka_describe_transactions_response_state *out)
 {
@@ -59,7 +65,41 @@ struct listing {
     struct kafka_list_transactions_response out;
     int32_t cap;
     int64_t now_ms;
+    pcre2_code *pattern; /* NULL: all */
+    pcre2_match_data *match;
+    pcre2_match_context *limits;
 };
+
+/* Kafka's is RE2; of it PCRE2 knows what people write. The whole id has to match. */
+static bool pattern_begin(struct listing *l, struct bytes text)
+{
+    int error;
+    size_t at;
+
+    if (text.len == 0) return true;
+    if (text.len > PATTERN_LEN_MAX) return false;
+    l->pattern =
+        pcre2_compile(text.ptr, text.len, PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NEVER_BACKSLASH_C,
+                      &error, &at, NULL);
+    if (l->pattern == NULL) return false;
+    l->match = pcre2_match_data_create_from_pattern(l->pattern, NULL);
+    l->limits = pcre2_match_context_create(NULL);
+    check(l->match != NULL && l->limits != NULL);
+    (void)pcre2_set_match_limit(l->limits, PATTERN_STEPS_MAX);
+    return true;
+}
+
+static void pattern_end(struct listing *l)
+{
+    pcre2_match_context_free(l->limits);
+    pcre2_match_data_free(l->match);
+    pcre2_code_free(l->pattern);
+}
+
+static bool pattern_matches(const struct listing *l, struct bytes id)
+{
+    return l->pattern == NULL || pcre2_match(l->pattern, id.ptr, id.len, 0, 0, l->match, l->limits) >= 0;
+}
 
 static bool is_wanted(const struct listing *l, const struct txn_description *t)
 {
@@ -71,7 +111,7 @@ static bool is_wanted(const struct listing *l, const struct txn_description *t)
         is_producer |= l->in->producer_id_filters.at[i] == t->producer_id;
     if (l->in->duration_filter >= 0 && (t->start_ms < 0 || l->now_ms - t->start_ms <= l->in->duration_filter))
         return false;
-    return is_state && is_producer;
+    return is_state && is_producer && pattern_matches(l, t->id);
 }
 
 static bool list_one(void *arg, const struct txn_description *t)
@@ -112,6 +152,10 @@ void kafka_handle_list_transactions(struct kafka_request *q, void *body)
             is_known |= bytes_equal_str(l.in->state_filters.at[i], states[j]);
         if (!is_known) l.out.unknown_state_filters.at[l.out.unknown_state_filters.n++] = l.in->state_filters.at[i];
     }
-    txn_list(kafka_broker(q), list_one, &l);
+    if (pattern_begin(&l, l.in->transactional_id_pattern))
+        txn_list(kafka_broker(q), list_one, &l);
+    else
+        l.out.error_code = KE_INVALID_REGULAR_EXPRESSION;
+    pattern_end(&l);
     kafka_reply(q, &l.out);
 }

@@ -270,6 +270,7 @@ static bool decode_array(struct wire_in *in, const struct wire_field *f, struct 
         return fail(in, "more elements than bytes");
     in->arrays_bytes += (size_t)n * size;
     if (in->arrays_bytes > WIRE_DECODED_BYTES_MAX) return fail(in, "too many elements");
+    if (!arena_reserve(in->arena, (size_t)n * size)) return fail(in, "no memory");
     out->at = arena_array(in->arena, (size_t)n, size);
     for (int64_t i = 0; i < n; i++)
         if (!decode_value(in, f, (uint8_t *)out->at + (size_t)i * size)) return false;

@@ -80,6 +80,7 @@ static void fill_struct(const struct wire_struct *s, int version, struct arena *
             continue;
         }
         array->n = (int32_t)(next_random() % 4) - (version >= f->null_low);
+        if (f->flags & WIRE_MARKED) array->n = next_random() & 1 ? 1 : -1;
         if (array->n <= 0) continue;
         array->at = arena_array(a, (size_t)array->n, element_size(f));
         for (int32_t j = 0; j < array->n; j++)

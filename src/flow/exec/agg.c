@@ -110,6 +110,46 @@ void agg_update(const struct agg *a, int index, const struct vector *v, const ui
     }
 }
 
+static void merge_extreme(const struct agg *a, struct group *g, struct agg_state *to, const struct agg_state *from)
+{
+    bool is_first = to->count == 0, want_max = a->op == AGG_MAX;
+    int c = 0;
+    switch (agg_phys(a)) {
+    case PHYS_BOOL:
+    case PHYS_I64: c = (from->i > to->i) - (from->i < to->i); break;
+    case PHYS_F64: c = double_less(to->d, from->d) - double_less(from->d, to->d); break;
+    case PHYS_STR:
+        if (!is_first) c = bytes_compare(bytes_of(from->s.ptr, from->s.len), bytes_of(to->s.ptr, to->s.len));
+        if (is_first || (want_max ? c > 0 : c < 0)) keep_string(g, to, bytes_of(from->s.ptr, from->s.len));
+        return;
+    }
+    if (is_first || (want_max ? c > 0 : c < 0)) to->sum = from->sum;
+}
+
+void agg_merge(const struct agg *aggs, int n, struct group *to, const struct agg_state *from)
+{
+    for (int i = 0; i < n; i++) {
+        struct agg_state *s = &to->states[i];
+        if (from[i].count == 0) continue;
+        switch (aggs[i].op) {
+        case AGG_COUNT_STAR:
+        case AGG_COUNT: break;
+        case AGG_SUM_I:
+        case AGG_AVG_I: {
+            uint64_t lo = s->sum.lo + from[i].sum.lo;
+            s->sum.hi += from[i].sum.hi + (lo < s->sum.lo);
+            s->sum.lo = lo;
+            break;
+        }
+        case AGG_SUM_D:
+        case AGG_AVG_D: s->d += from[i].d; break;
+        case AGG_MIN:
+        case AGG_MAX: merge_extreme(&aggs[i], to, s, &from[i]); break;
+        }
+        s->count += from[i].count;
+    }
+}
+
 bool agg_result(const struct agg *a, const struct agg_state *s, struct sql_value *out)
 {
     out->kind = a->type.kind;

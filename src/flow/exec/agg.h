@@ -78,6 +78,8 @@ bool key_take(struct bytes *key, enum sql_kind kind, struct sql_value *out);
 /* Adds the selected rows; of_row[i] is row i's group. `v` is NULL for COUNT(*). */
 void agg_update(const struct agg *a, int index, const struct vector *v, const uint16_t *sel, int n,
                 struct group *const *of_row);
+/* Adds what another group of the same key has seen, to a group in its slice. */
+void agg_merge(const struct agg *aggs, int n, struct group *to, const struct agg_state *from);
 /* The result. False: it does not fit its type (SUM of BIGINT). */
 bool agg_result(const struct agg *a, const struct agg_state *s, struct sql_value *out);
 /* All states of a group as bytes, and back. */

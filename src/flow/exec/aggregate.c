@@ -1,4 +1,4 @@
-/* The aggregate operator: groups of tumbling windows, or of a running aggregate.
+/* The aggregate operator: groups of windows, or of a running aggregate.
  *
  * A1  Rows of a chunk are grouped among themselves first (a table of 4,096 two-byte slots in the cache); the
  *     state is looked up once per distinct key of the chunk, not once per row.
@@ -10,64 +10,13 @@
  * A4  Groups remember whether they are dirty (changed since the last collect) and whether they are stored, so
  *     that a commit writes only what changed, and a window that opened and closed between two commits writes
  *     nothing. */
-#include "flow/exec/pipeline_int.h"
+#include "flow/exec/aggregate_int.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#include "base/buf.h"
 #include "base/hash.h"
 #include "base/reader.h"
-#include "flow/exec/agg.h"
-#include "flow/exec/window.h"
-
-#define LOCAL_SLOTS (LIMIT_CHUNK_ROWS * 2)
-#define SPARE_SLICES_MAX 8
-
-/* A group of the chunk on its way to its state. */
-struct wanted {
-    struct slice *slice;
-    uint64_t hash;
-    size_t from, len; /* of its key in chunk_keys */
-};
-struct aggregate {
-    const struct plan *plan;
-    bool windowed, emit_changes;
-    struct xnode **keys, **args, **filters; /* args and filters: NULL where there is none */
-    const struct vector **key_values, **arg_values;
-    uint16_t **filter_sel; /* rows that pass the filter of an aggregate */
-    int *filter_n;
-    int *plain; /* keys that are not window columns */
-    int n_plain;
-    /* State. */
-    struct slice **open; /* by start */
-    uint32_t n_open, cap_open;
-    struct slice *spare[SPARE_SLICES_MAX];
-    int n_spare;
-    uint64_t next_seq, n_dirty;
-    int64_t watermark;  /* as the operators above know it */
-    struct buf deleted; /* state keys of closed windows: length, key */
-    /* EMIT CHANGES. */
-    struct group **changed;
-    uint32_t n_changed, cap_changed;
-    struct arena befores;
-    /* The chunk under way. */
-    uint16_t slots[LOCAL_SLOTS];
-    uint16_t first[LIMIT_CHUNK_ROWS], local[LIMIT_CHUNK_ROWS], sel[LIMIT_CHUNK_ROWS], sel_late[LIMIT_CHUNK_ROWS];
-    uint64_t hash[LIMIT_CHUNK_ROWS];
-    int64_t start[LIMIT_CHUNK_ROWS];
-    struct group *of_local[LIMIT_CHUNK_ROWS], *of_row[LIMIT_CHUNK_ROWS];
-    struct wanted wanted[LIMIT_CHUNK_ROWS];
-    int n_local;
-    struct buf key, chunk_keys; /* one at a time; those of all groups of the chunk */
-    /* Output. */
-    struct arena scratch;
-    struct vector *cols;
-    struct row_origin origins[LIMIT_CHUNK_ROWS];
-    int8_t change[LIMIT_CHUNK_ROWS];
-    int n_out;
-    struct agg_state *old; /* room for one group's states */
-};
 
 /* ---- making ---- */
 
@@ -125,6 +74,7 @@ enum err_code aggregate_create(struct op *o, enum emit_mode emit, struct err *e)
     (void)buf_reserve(&a->chunk_keys, 64);
     arena_init(&a->befores, 0);
     arena_init(&a->scratch, 64u << 10);
+    panes_create(o);
     return compile_all(o, a, e);
 }
 
@@ -150,6 +100,8 @@ void aggregate_destroy(struct op *o)
         slice_deinit(a->spare[i]);
         free(a->spare[i]);
     }
+    if (a->merged != NULL) slice_deinit(a->merged);
+    free(a->merged);
     free(a->open);
     free(a->changed);
     buf_deinit(&a->deleted);
@@ -183,7 +135,7 @@ static uint32_t slice_place(const struct aggregate *a, int64_t start)
     return lo;
 }
 
-static struct slice *slice_get(struct aggregate *a, int64_t start)
+struct slice *slice_get(struct aggregate *a, int64_t start)
 {
     uint32_t at = slice_place(a, start);
     if (at < a->n_open && a->open[at]->start == start) return a->open[at];
@@ -211,11 +163,10 @@ static void state_key(const struct op *o, const struct group *g, struct buf *out
     buf_put_bytes(out, g->key);
 }
 
-/* Slices below `n` are over: their stored groups become deletions, their memory is kept for the next windows. */
-static void slices_drop(struct op *o, uint32_t n)
+void slices_drop(struct op *o, uint32_t from, uint32_t n)
 {
     struct aggregate *a = o->aggregate;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = from; i < from + n; i++) {
         struct slice *s = a->open[i];
         for (uint32_t k = 0; k < s->n_groups; k++) {
             if (!(s->groups[k]->flags & GROUP_STORED)) continue;
@@ -234,7 +185,7 @@ static void slices_drop(struct op *o, uint32_t n)
         }
     }
     a->n_open -= n;
-    memmove(a->open, a->open + n, a->n_open * sizeof(struct slice *));
+    memmove(a->open + from, a->open + from + n, (a->n_open - from) * sizeof(struct slice *));
 }
 
 /* ---- grouping a chunk ---- */
@@ -339,7 +290,7 @@ static void group_locally(struct aggregate *a, const uint16_t *sel, int n)
     }
 }
 
-static void group_touch(struct aggregate *a, struct group *g, bool is_new)
+void group_touch(struct aggregate *a, struct group *g, bool is_new)
 {
     if (!(g->flags & GROUP_DIRTY)) a->n_dirty++;
     slice_mark_dirty(g->slice, g);
@@ -399,23 +350,17 @@ static void groups_find(struct aggregate *a, const struct chunk *c, const uint16
 
 /* ---- input ---- */
 
-/* Fills start[] and takes late rows out; returns how many are left in sel_late. */
+/* Fills start[] and takes late rows out; returns how many are left in sel_late. A window is known by its end. */
 static int take_late_out(struct op *o, const struct chunk *c)
 {
     struct aggregate *a = o->aggregate;
     const struct plan *p = a->plan;
-    int key = p->window_start_key >= 0 ? p->window_start_key
-              : p->window_end_key >= 0 ? p->window_end_key
-                                       : p->window_time_key;
-    int64_t back = p->window_start_key >= 0 ? 0 : p->window_size_us;
-    const struct vector *v = expr_eval(a->keys[key], &o->eval, c, c->sel, c->n_sel);
+    const struct vector *v = expr_eval(a->keys[p->window_end_key], &o->eval, c, c->sel, c->n_sel);
     int mask = v->is_const ? 0 : -1, kept = 0;
-    if (p->window_start_key < 0 && p->window_end_key < 0) back -= WINDOW_LAST_US;
     for_rows(i, c->sel, c->n_sel)
     {
-        int64_t start = v->i[i & mask] - back, end = start + p->window_size_us;
-        int64_t watermark = c->watermark ? c->watermark[i] : c->watermark_all;
-        a->start[i] = start;
+        int64_t end = v->i[i & mask], watermark = c->watermark ? c->watermark[i] : c->watermark_all;
+        a->start[i] = end - p->window.size_us;
         if (UNLIKELY(window_is_over(end, watermark)))
             o->pipeline->hooks.late(o->pipeline->hooks.arg, &c->origin[i], end, watermark);
         else
@@ -453,15 +398,9 @@ static int evaluate(struct op *o, const struct chunk *c, const uint16_t **sel, i
     return n;
 }
 
-void aggregate_push(struct op *o, const struct chunk *c)
+void aggregate_rows(struct op *o, const struct chunk *c, const uint16_t *sel, int n)
 {
     struct aggregate *a = o->aggregate;
-    const uint16_t *sel = c->sel;
-    int n = c->n_sel;
-    if (a->windowed) {
-        n = take_late_out(o, c);
-        if (n < c->n_sel) sel = a->sel_late;
-    }
     if (n > 0) n = evaluate(o, c, &sel, n);
     if (n == 0) return;
     group_locally(a, sel, n);
@@ -473,9 +412,22 @@ void aggregate_push(struct op *o, const struct chunk *c)
     }
 }
 
+void aggregate_push(struct op *o, const struct chunk *c)
+{
+    struct aggregate *a = o->aggregate;
+    if (a->takes_panes) {
+        panes_push(o, c);
+    } else if (a->windowed) {
+        int n = take_late_out(o, c);
+        aggregate_rows(o, c, n < c->n_sel ? a->sel_late : c->sel, n);
+    } else {
+        aggregate_rows(o, c, c->sel, c->n_sel);
+    }
+}
+
 /* ---- output ---- */
 
-static void out_push(struct op *o)
+void out_push(struct op *o)
 {
     struct aggregate *a = o->aggregate;
     if (a->n_out == 0) return;
@@ -498,47 +450,49 @@ static void out_push(struct op *o)
 }
 
 /* The key of an output record: the grouping columns without the window's (kept by its time), as plain text when there
- * is one, else as a JSON array. Changes of windows are told apart by the window's start in front. */
-static struct bytes out_key(struct op *o, int row, int64_t start)
+ * is one, else as a JSON array. Changes of windows are told apart by the window's start in front, or by its end where
+ * several begin together. */
+static struct bytes out_key(struct op *o, int row, int64_t time)
 {
     struct aggregate *a = o->aggregate;
     struct sql_value v;
     struct sql_type t = {.kind = SQL_TIMESTAMP, .precision = 3};
-    bool with_start = a->windowed && (a->emit_changes || a->n_plain == 0);
-    int n = a->n_plain + with_start;
+    bool with_time = a->windowed && (a->emit_changes || a->n_plain == 0);
+    int n = a->n_plain + with_time;
     buf_clear(&a->key);
     if (n != 1) buf_put_u8(&a->key, '[');
-    for (int k = -(int)with_start; k < a->n_plain; k++) {
+    for (int k = -(int)with_time; k < a->n_plain; k++) {
         int column = k >= 0 ? a->plain[k] : -1;
         if (column >= 0) {
             t = a->plan->columns[column].type;
             vector_get(&a->cols[column], row, t.kind, &v);
         } else {
-            v = (struct sql_value){.kind = t.kind, .i = start};
+            v = (struct sql_value){.kind = t.kind, .i = time};
         }
         if (n == 1) {
             sql_value_put_text(&a->key, &v, t);
             continue;
         }
-        if (k > -(int)with_start) buf_put_u8(&a->key, ',');
+        if (k > -(int)with_time) buf_put_u8(&a->key, ',');
         sql_value_put_json(&a->key, &v, t);
     }
     if (n != 1) buf_put_u8(&a->key, ']');
     return arena_copy(&a->scratch, buf_bytes(&a->key));
 }
 
-static void out_add(struct op *o, const struct group *g, const struct agg_state *states, int8_t change)
+/* `end`: of the window the group stands for. */
+static void out_add(struct op *o, const struct group *g, const struct agg_state *states, int8_t change, int64_t end)
 {
     struct aggregate *a = o->aggregate;
     const struct plan *p = a->plan;
     struct bytes key = g->key;
-    int64_t end = g->slice->start + p->window_size_us;
+    int64_t start = a->windowed ? window_begin(&p->window, end) : 0;
     struct sql_value v;
     int row = a->n_out;
     for (int k = 0; k < p->n_keys; k++) {
         if (is_window_key(p, k)) {
             v = (struct sql_value){.kind = p->columns[k].type.kind,
-                                   .i = k == p->window_start_key ? g->slice->start
+                                   .i = k == p->window_start_key ? start
                                         : k == p->window_end_key ? end
                                                                  : end - WINDOW_LAST_US};
         } else {
@@ -557,41 +511,50 @@ static void out_add(struct op *o, const struct group *g, const struct agg_state 
         vector_set(&a->cols[p->n_keys + i], row, &v);
     }
     a->change[row] = change;
-    a->origins[row] =
-        (struct row_origin){.key = o->pipeline->options.want_keys ? out_key(o, row, g->slice->start) : BYTES_NULL,
-                            .partition = -1,
-                            .offset = -1,
-                            .timestamp_ms = a->windowed ? end / 1000 - 1 : g->time_ms};
+    a->origins[row] = (struct row_origin){.key = o->pipeline->options.want_keys
+                                                     ? out_key(o, row, p->window.kind == WINDOW_CUMULATE ? end : start)
+                                                     : BYTES_NULL,
+                                          .partition = -1,
+                                          .offset = -1,
+                                          .timestamp_ms = a->windowed ? end / 1000 - 1 : g->time_ms};
     a->n_out++;
     /* An update is two rows that travel together: a chunk ends only behind a new row. */
     if (a->n_out >= LIMIT_CHUNK_ROWS - 1 && change > 0) out_push(o);
 }
 
-static void emit_slice(struct op *o, struct slice *s)
+void emit_slice(struct op *o, struct slice *s, int64_t end)
 {
     slice_sort(s);
     for (uint32_t k = 0; k < s->n_groups; k++)
-        out_add(o, s->groups[k], s->groups[k]->states, 1);
+        out_add(o, s->groups[k], s->groups[k]->states, 1, end);
 }
 
 void aggregate_watermark(struct op *o, int64_t watermark)
 {
     struct aggregate *a = o->aggregate;
+    int64_t size = a->plan->window.size_us;
     uint32_t n = 0;
-    if (!a->windowed) {
+    if (a->takes_panes) panes_watermark(o, watermark);
+    if (!a->windowed || a->takes_panes) {
         a->watermark = watermark;
         return;
     }
-    while (n < a->n_open && window_is_over(a->open[n]->start + a->plan->window_size_us, watermark))
+    while (n < a->n_open && window_is_over(a->open[n]->start + size, watermark))
         n++;
     if (n > 0) {
         if (a->emit_changes) aggregate_flush(o);
         for (uint32_t i = 0; i < n && !a->emit_changes; i++)
-            emit_slice(o, a->open[i]);
+            emit_slice(o, a->open[i], a->open[i]->start + size);
         out_push(o); /* before the memory of the groups goes */
-        slices_drop(o, n);
+        slices_drop(o, 0, n);
     }
     a->watermark = watermark;
+}
+
+void aggregate_resume(struct op *o, int64_t watermark)
+{
+    o->aggregate->watermark = watermark;
+    if (o->aggregate->takes_panes) panes_resume(o, watermark);
 }
 
 static bool same_results(const struct aggregate *a, const struct agg_state *x, const struct agg_state *y)
@@ -624,15 +587,16 @@ void aggregate_flush(struct op *o)
     struct aggregate *a = o->aggregate;
     for (uint32_t i = 0; i < a->n_changed; i++) {
         struct group *g = a->changed[i];
+        int64_t end = g->slice->start + a->plan->window.size_us;
         g->flags &= ~(unsigned)GROUP_CHANGED;
         if (g->before.ptr) {
             struct bytes in = g->before;
             bool ok = agg_states_take(&in, a->plan->aggs, a->plan->n_aggs, a->old, &a->scratch);
             check(ok);
             if (same_results(a, a->old, g->states)) continue;
-            out_add(o, g, a->old, -1);
+            out_add(o, g, a->old, -1, end);
         }
-        out_add(o, g, g->states, 1);
+        out_add(o, g, g->states, 1, end);
     }
     a->n_changed = 0;
     out_push(o);
@@ -653,7 +617,7 @@ void aggregate_end(struct op *o)
     if (a->n_open == 0 && a->plan->n_keys == 0)
         (void)group_get(a, slice_get(a, 0), bytes_of("", 0), hash64("", 0)); /* COUNT(*) of nothing is 0 */
     for (uint32_t i = 0; i < a->n_open; i++)
-        emit_slice(o, a->open[i]);
+        emit_slice(o, a->open[i], 0);
     out_push(o);
 }
 
@@ -663,7 +627,8 @@ int64_t aggregate_newest_end(const struct op *o)
 {
     const struct aggregate *a = o->aggregate;
     if (!a->windowed || a->n_open == 0) return INT64_MIN;
-    return a->open[a->n_open - 1]->start + a->plan->window_size_us;
+    int64_t newest = a->open[a->n_open - 1]->start;
+    return a->takes_panes ? window_last_end(&a->plan->window, newest) : newest + a->plan->window.size_us;
 }
 
 uint64_t aggregate_groups(const struct op *o)

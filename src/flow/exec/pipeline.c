@@ -38,10 +38,12 @@ static enum err_code op_create(struct op *o, struct err *e)
         o->cols = arena_array(a, (size_t)p->n_columns, sizeof(struct vector));
         return op_compile(o, p->exprs, p->n_columns, e);
     case PLAN_WINDOW:
-        if (p->size_us < WINDOW_LAST_US) return err_set(e, ERR_INVALID, "a window is at least one millisecond long");
+        if (p->window.step_us < WINDOW_LAST_US)
+            return err_set(e, ERR_INVALID, "a window is at least one millisecond long");
         o->cols = arena_array(a, (size_t)p->n_columns, sizeof(struct vector));
         for (int i = 0; i < 3; i++)
             vector_init(&o->cols[p->n_columns - 3 + i], PHYS_I64, a);
+        o->window_sel = arena_array(a, LIMIT_CHUNK_ROWS, sizeof(uint16_t));
         return ERR_NONE;
     case PLAN_LIMIT: o->pipeline->is_done = o->pipeline->is_done || p->limit == 0; return ERR_NONE;
     case PLAN_SORT: return sorter_create(o, e);
@@ -81,6 +83,7 @@ static enum err_code ops_create(struct pipeline *p, const struct plan *plan, str
         if (rc == ERR_NONE && o->plan->kind == PLAN_AGGREGATE) {
             rc = aggregate_create(o, has_aggregate_above(o) ? EMIT_FINAL : p->options.emit, e);
             if (rc == ERR_NONE) scratch = aggregate_scratch(o);
+            if (rc == ERR_NONE && i > 0) p->ops[i - 1].gives_panes = aggregate_takes_panes(o);
         }
         if (rc != ERR_NONE) return rc;
     }
@@ -170,34 +173,98 @@ static void project_push(struct op *o, const struct chunk *c)
     op_next(o, &out);
 }
 
+/* The windowed aggregate that the rows of this window go to, NULL: there is none before the rows leave or are grouped
+ * otherwise. */
+static const struct op *window_consumer(const struct op *o)
+{
+    for (const struct op *n = o->next; n; n = n->next)
+        if (n->plan->kind == PLAN_AGGREGATE) return n->plan->window.size_us != 0 ? n : NULL;
+    return NULL;
+}
+
+/* Rows that have a time, in o->sel; returns their number. */
+static int window_rows(struct op *o, const struct chunk *c, const struct vector *t)
+{
+    int n = 0, mask = t->is_const ? 0 : -1;
+    for_rows(i, c->sel, c->n_sel)
+    {
+        if (UNLIKELY(t->has_nulls && t->nulls[i & mask]))
+            o->pipeline->hooks.bad(o->pipeline->hooks.arg, &c->origin[i], "the time column is NULL");
+        else
+            o->sel[n++] = (uint16_t)i;
+    }
+    return n;
+}
+
+/* Rows of one pane, o->sel[from, to): once for each of their windows, the oldest first. Rows on their way to a windowed
+ * aggregate leave out the windows that were over when they came; when all were, the last one tells the aggregate that
+ * the row is late. */
+static void window_push_run(struct op *o, const struct chunk *c, int64_t pane, int from, int to)
+{
+    const struct window_spec *w = &o->plan->window;
+    struct vector *start = &o->cols[o->plan->n_columns - 3], *end = start + 1, *time = start + 2;
+    int64_t last = window_last_end(w, pane);
+    bool drops_over = window_consumer(o) != NULL;
+    for (int64_t e = pane + w->step_us; e <= last; e += w->step_us) {
+        int n = 0;
+        for (int k = from; k < to; k++) {
+            int i = o->sel[k];
+            int64_t watermark = c->watermark ? c->watermark[i] : c->watermark_all;
+            if (drops_over && e < last && window_is_over(e, watermark)) continue;
+            start->i[i] = window_begin(w, e);
+            end->i[i] = e;
+            time->i[i] = e - WINDOW_LAST_US;
+            o->window_sel[n++] = (uint16_t)i;
+        }
+        struct chunk out = *c;
+        out.n_cols = o->plan->n_columns;
+        out.cols = o->cols;
+        out.sel = o->window_sel;
+        out.n_sel = n;
+        if (n > 0) op_next(o, &out);
+    }
+}
+
+/* Run after run, so that the rows of a window keep their order. */
+static void window_push_each(struct op *o, const struct chunk *c, const struct vector *t, int n)
+{
+    const struct window_spec *w = &o->plan->window;
+    int mask = t->is_const ? 0 : -1;
+    for (int from = 0, to; from < n; from = to) {
+        int64_t pane = window_pane(w, t->i[o->sel[from] & mask]);
+        for (to = from + 1; to < n && window_pane(w, t->i[o->sel[to] & mask]) == pane;)
+            to++;
+        window_push_run(o, c, pane, from, to);
+    }
+}
+
 static void window_push(struct op *o, const struct chunk *c)
 {
+    const struct window_spec *w = &o->plan->window;
     int n_in = o->plan->n_columns - 3;
     const struct vector *t = &c->cols[o->plan->time_column];
-    int64_t size = o->plan->size_us, offset = o->plan->offset_us;
     struct vector *start = &o->cols[n_in], *end = start + 1, *time = start + 2;
     struct chunk out = *c;
     check(c->n_cols == n_in);
     memcpy(o->cols, c->cols, (size_t)n_in * sizeof *o->cols);
-    int n = 0, mask = t->is_const ? 0 : -1;
-    int64_t last = 1, last_end = 0; /* the window of the row before, mostly that of this one, too */
-    for_rows(i, c->sel, c->n_sel)
-    {
-        if (UNLIKELY(t->has_nulls && t->nulls[i & mask])) {
-            o->pipeline->hooks.bad(o->pipeline->hooks.arg, &c->origin[i], "the time column is NULL");
-            continue;
-        }
+    int n = window_rows(o, c, t), mask = t->is_const ? 0 : -1;
+    if (n == 0) return;
+    if (w->kind != WINDOW_TUMBLE && !o->gives_panes) {
+        window_push_each(o, c, t, n);
+        return;
+    }
+    int64_t last = 1, last_end = 0; /* the pane of the row before, mostly that of this one, too */
+    for (int k = 0; k < n; k++) {
+        int i = o->sel[k];
         int64_t us = t->i[i & mask];
         if (us < last || us >= last_end) {
-            last = window_start(us, size, offset);
-            last_end = last + size;
+            last = window_pane(w, us);
+            last_end = last + w->step_us;
         }
         start->i[i] = last;
         end->i[i] = last_end;
         time->i[i] = last_end - WINDOW_LAST_US;
-        o->sel[n++] = (uint16_t)i;
     }
-    if (n == 0) return;
     out.n_cols = o->plan->n_columns;
     out.cols = o->cols;
     if (n < c->n_sel) out.sel = o->sel;
@@ -264,6 +331,13 @@ void pipeline_watermark(struct pipeline *p, int64_t watermark)
     for (int i = 0; i < p->n_ops;
          i++) /* in order: what a lower one emits is in before the upper one hears of the time */
         if (p->ops[i].aggregate) aggregate_watermark(&p->ops[i], watermark);
+}
+
+void pipeline_resume(struct pipeline *p, int64_t watermark)
+{
+    p->watermark = watermark;
+    for (int i = 0; i < p->n_ops; i++)
+        if (p->ops[i].aggregate) aggregate_resume(&p->ops[i], watermark);
 }
 
 void pipeline_flush(struct pipeline *p)

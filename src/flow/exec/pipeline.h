@@ -31,6 +31,8 @@ void pipeline_destroy(struct pipeline *p);
 MUST_USE enum err_code pipeline_push(struct pipeline *p, const struct chunk *c, struct err *e);
 /* The watermark has moved: closes windows. Never moves back. */
 void pipeline_watermark(struct pipeline *p, int64_t watermark_us);
+/* After pipeline_restore, before the first push: the watermark up to which windows were closed. */
+void pipeline_resume(struct pipeline *p, int64_t watermark_us);
 /* EMIT CHANGES: emits what changed since the last flush, one change per group. */
 void pipeline_flush(struct pipeline *p);
 /* The input is at its end: closes everything, sorts, emits the rest. */

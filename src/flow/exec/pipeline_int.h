@@ -16,6 +16,8 @@ struct op {
     int n_nodes;
     uint16_t *sel;
     struct vector *cols;    /* output of PROJECT and WINDOW */
+    uint16_t *window_sel;   /* WINDOW: rows of one of several windows */
+    bool gives_panes;       /* WINDOW: each row once, with its pane: the aggregate above knows the windows */
     int64_t skipped, taken; /* LIMIT */
     bool limit_dirty;
     struct aggregate *aggregate;
@@ -48,7 +50,10 @@ int op_report_bad(struct op *o, const struct chunk *c, const uint16_t *sel, int 
 MUST_USE enum err_code aggregate_create(struct op *o, enum emit_mode emit, struct err *e);
 struct arena *aggregate_scratch(struct op *o); /* for the operators above */
 void aggregate_destroy(struct op *o);
+/* Does it want each row once with its pane, instead of once for each window? */
+bool aggregate_takes_panes(const struct op *o);
 void aggregate_push(struct op *o, const struct chunk *c);
+void aggregate_resume(struct op *o, int64_t watermark);
 void aggregate_watermark(struct op *o, int64_t watermark);
 void aggregate_flush(struct op *o);
 void aggregate_end(struct op *o);

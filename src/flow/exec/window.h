@@ -1,9 +1,10 @@
-/* window.h: event time: the watermark of a source with several partitions, and tumbling windows. Pure; the time is
- * handed in. */
+/* window.h: event time: the watermark of a source with several partitions, and the arithmetic of windows. Pure; the time
+ * is handed in. */
 #ifndef WEIR_FLOW_EXEC_WINDOW_H
 #define WEIR_FLOW_EXEC_WINDOW_H
 
 #include "flow/exec/vector.h"
+#include "flow/plan.h"
 
 #define WINDOW_LAST_US 1000 /* a window [s, e) fires when the watermark is at e - 1 ms */
 
@@ -35,6 +36,21 @@ static inline int64_t window_start(int64_t t, int64_t size, int64_t offset)
 {
     int64_t rest = (t - offset) % size;
     return t - (rest < 0 ? rest + size : rest);
+}
+/* The pane of a time, by its start; the window ends on the grid of panes. */
+static inline int64_t window_pane(const struct window_spec *w, int64_t t)
+{
+    return window_start(t, w->step_us, w->offset_us);
+}
+/* The end of the last window that a pane (or a time) is in; the first one ends where the pane does. */
+static inline int64_t window_last_end(const struct window_spec *w, int64_t t)
+{
+    return (w->kind == WINDOW_HOP ? window_pane(w, t) : window_start(t, w->size_us, w->offset_us)) + w->size_us;
+}
+/* Where the window that ends at `end` begins. */
+static inline int64_t window_begin(const struct window_spec *w, int64_t end)
+{
+    return w->kind == WINDOW_CUMULATE ? window_start(end - w->step_us, w->size_us, w->offset_us) : end - w->size_us;
 }
 static inline bool window_is_over(int64_t end, int64_t watermark)
 {

@@ -40,17 +40,18 @@ struct order_item {
     bool descending, nulls_first;
 };
 
-enum table_kind { TABLE_NAME, TABLE_SUBQUERY, TABLE_TUMBLE };
+enum table_kind { TABLE_NAME, TABLE_SUBQUERY, TABLE_WINDOW };
 struct table_ast {
     enum table_kind kind;
     int position;
     struct bytes name;
     struct bytes alias; /* null: none */
     struct select_ast *query;
-    /* TABLE_TUMBLE */
+    /* TABLE_WINDOW */
+    int window; /* enum window_kind */
     struct table_ast *input;
-    struct ast *time_column; /* AST_NAME */
-    struct ast *size, *offset;
+    struct ast *time_column;          /* AST_NAME */
+    struct ast *step, *size, *offset; /* step: not of TUMBLE; offset: NULL when not given */
 };
 struct cte_ast {
     struct bytes name;

@@ -16,7 +16,7 @@ struct relation {
     struct bytes name; /* alias or stream name, null: none */
     int n_visible;     /* columns beyond are the window columns of GROUP BY TUMBLE(...) */
     uint8_t *roles;    /* enum window_role per column */
-    int64_t window_size_us, window_offset_us;
+    struct window_spec window;
     bool is_updating;
     int depth; /* of nested queries */
     int n_aggregates;
@@ -115,8 +115,9 @@ struct expr *cast_time_literal(struct sql_ctx *c, struct expr *e, struct sql_typ
 struct relation *bind_select(struct binder *b, const struct select_ast *s);
 struct relation *bind_table(struct binder *b, const struct table_ast *t); /* bind_table.c */
 struct relation *relation_new(struct binder *b, struct plan *plan, struct bytes name);
-/* GROUP BY TUMBLE(t, size): the relation with hidden window columns. */
+/* GROUP BY TUMBLE(t, size) and its siblings: the relation with hidden window columns. */
 struct relation *bind_group_window(struct binder *b, struct relation *input, const struct ast *call);
+const char *window_name(enum window_kind kind); /* "HOP" */
 /* An interval literal; `what` for messages. */
 bool bind_interval(struct scope *s, const struct ast *a, const char *what, int64_t *us);
 struct plan *plan_new(struct sql_ctx *c, enum plan_kind kind, struct plan *input, int n_columns);

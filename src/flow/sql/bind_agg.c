@@ -1,6 +1,8 @@
 /* bind_agg.c: aggregates, and the group windows of the older spelling. */
 #include "flow/sql/bind.h"
 
+#include "base/text.h"
+
 static const char *const aggregate_names[] = {"COUNT", "SUM", "AVG", "MIN", "MAX"};
 
 bool call_is_aggregate(const struct ast *a)
@@ -19,7 +21,7 @@ void suggest_aggregates(struct suggest *s)
 
 bool call_is_group_window(const struct ast *a)
 {
-    return a->kind == AST_CALL && call_is_named(a, "TUMBLE");
+    return a->kind == AST_CALL && (call_is_named(a, "TUMBLE") || call_is_named(a, "HOP"));
 }
 
 /* ---- aggregates ---- */
@@ -123,7 +125,7 @@ struct expr *bind_aggregate(struct scope *s, const struct ast *a)
     return ok ? agg_column(s, g, a->position) : NULL;
 }
 
-/* ---- GROUP BY TUMBLE(t, i) and its companions ---- */
+/* ---- GROUP BY TUMBLE(t, i), HOP(t, i, j) and their companions ---- */
 
 static bool same_arguments(const struct ast *a, const struct ast *b)
 {
@@ -144,18 +146,25 @@ struct expr *bind_group_window_call(struct scope *s, const struct ast *a, enum w
     const char *name = sql_shown(c, a->name);
     struct relation *r = s->relation;
 
+    bool is_hop = a->name.len >= 3 && text_equal_nocase(bytes_slice(a->name, 0, 3), BYTES_LIT("HOP"));
+    const char *window = is_hop ? "HOP" : "TUMBLE";
+
     if (s->window == NULL || s->in_aggregate)
         return sql_fail(c, a->position,
-                        role == ROLE_NONE
-                            ? "in GROUP BY, or as FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(t), INTERVAL '10' SECOND))"
-                            : "it belongs to GROUP BY TUMBLE(t, INTERVAL '10' SECOND)",
+                        role != ROLE_NONE ? arena_printf(c->arena, "it belongs to GROUP BY %s(t, ...)", window)
+                        : is_hop
+                            ? "in GROUP BY, or as FROM TABLE(HOP(TABLE s, DESCRIPTOR(t), INTERVAL '5' SECOND, "
+                              "INTERVAL '10' SECOND))"
+                            : "in GROUP BY, or as FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(t), INTERVAL '10' SECOND))",
                         "%s is not allowed here", name);
-    if (!same_arguments(a, s->window))
+    if (!same_arguments(a, s->window) || !call_is_named(s->window, window))
         return sql_fail(c, a->position, "the arguments must be those in GROUP BY",
                         "%s of a window that is not in GROUP BY", name);
     if (role == ROLE_NONE)
-        return sql_fail(c, a->position, "TUMBLE_START, TUMBLE_END and TUMBLE_ROWTIME give its times",
-                        "TUMBLE has no value of its own");
+        return sql_fail(
+            c, a->position,
+            arena_printf(c->arena, "%s_START, %s_END and %s_ROWTIME give its times", window, window, window),
+            "%s has no value of its own", window);
     for (int i = r->n_visible; i < r->plan->n_columns; i++) {
         if (r->roles[i] == role) return expr_column(c, i, r->plan->columns[i].type, a->position);
     }

@@ -74,11 +74,7 @@ static const char *function_alias(const struct ast *a, struct expr **args, int n
 
 static void *unknown_function(struct scope *s, const struct ast *a, struct suggest *near)
 {
-    static const char *const later[] = {"HOP",
-                                        "HOP_START",
-                                        "HOP_END",
-                                        "HOP_ROWTIME",
-                                        "SESSION",
+    static const char *const later[] = {"SESSION",
                                         "SESSION_START",
                                         "SESSION_END",
                                         "SESSION_ROWTIME",
@@ -171,8 +167,9 @@ struct expr *bind_call(struct scope *s, const struct ast *a)
     static const struct {
         const char *name;
         enum window_role role;
-    } windows[] = {
-        {"TUMBLE", ROLE_NONE}, {"TUMBLE_START", ROLE_START}, {"TUMBLE_END", ROLE_END}, {"TUMBLE_ROWTIME", ROLE_TIME}};
+    } windows[] = {{"TUMBLE", ROLE_NONE},         {"TUMBLE_START", ROLE_START}, {"TUMBLE_END", ROLE_END},
+                   {"TUMBLE_ROWTIME", ROLE_TIME}, {"HOP", ROLE_NONE},           {"HOP_START", ROLE_START},
+                   {"HOP_END", ROLE_END},         {"HOP_ROWTIME", ROLE_TIME}};
     struct sql_ctx *c = s->b->c;
 
     if (call_is_aggregate(a)) return bind_aggregate(s, a);

@@ -315,10 +315,7 @@ static bool find_window_keys(struct query *q, struct plan *p)
                  "window_start and window_end stand in GROUP BY together");
         return false;
     }
-    if (q->is_windowed) {
-        p->window_size_us = r->window_size_us;
-        p->window_offset_us = r->window_offset_us;
-    }
+    if (q->is_windowed) p->window = r->window;
     return true;
 }
 
@@ -523,8 +520,7 @@ static struct relation *finish(struct query *q, struct plan *top)
         return sql_fail(q->b->c, q->ast->position, NULL, "queries nested more than %d levels deep",
                         LIMIT_SQL_DEPTH_MAX);
     if (q->aggregate != NULL) return r;
-    r->window_size_us = q->input->window_size_us;
-    r->window_offset_us = q->input->window_offset_us;
+    r->window = q->input->window;
     for (int i = 0; i < q->items.n; i++) {
         const struct expr *e = q->items.items[i];
         if (e->kind == EXPR_COLUMN && !(q->input->roles[e->column] == ROLE_TIME && !e->type.is_rowtime))

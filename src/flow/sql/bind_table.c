@@ -1,5 +1,5 @@
-/* bind_table.c: what stands in FROM: declared streams, common table expressions, subqueries, and TUMBLE over any of
- * them. */
+/* bind_table.c: what stands in FROM: declared streams, common table expressions, subqueries, and windows over any
+ * of them. */
 #include "flow/sql/bind.h"
 
 #include "base/text.h"
@@ -103,12 +103,44 @@ bool bind_interval(struct scope *s, const struct ast *a, const char *what, int64
     return true;
 }
 
-static bool bind_window_size(struct scope *s, const struct ast *a, int64_t *us)
+const char *window_name(enum window_kind kind)
 {
-    if (!bind_interval(s, a, "the size of a window", us)) return false;
+    static const char *const names[] = {
+        [WINDOW_TUMBLE] = "TUMBLE", [WINDOW_HOP] = "HOP", [WINDOW_CUMULATE] = "CUMULATE"};
+    return names[kind];
+}
+
+/* One of the lengths of a window. */
+static bool bind_window_length(struct scope *s, const struct ast *a, const char *what, int64_t *us)
+{
+    if (!bind_interval(s, a, arena_printf(s->b->c->arena, "the %s of a window", what), us)) return false;
     if (*us > 0 && *us <= WINDOW_SIZE_US_MAX) return true;
     sql_fail(s->b->c, a->position, NULL,
-             *us <= 0 ? "the size of a window must be positive" : "the size of a window is at most 36500 days");
+             *us <= 0 ? "the %s of a window must be positive" : "the %s of a window is at most 36500 days", what);
+    return false;
+}
+
+/* `step` NULL: TUMBLE. */
+static bool bind_window_spec(struct scope *s, enum window_kind kind, const struct ast *step, const struct ast *size,
+                             const struct ast *offset, struct window_spec *w)
+{
+    int64_t shift = 0;
+
+    *w = (struct window_spec){.kind = kind};
+    if (step != NULL && !bind_window_length(s, step, kind == WINDOW_HOP ? "slide" : "step", &w->step_us)) return false;
+    if (!bind_window_length(s, size, "size", &w->size_us)) return false;
+    if (step == NULL) w->step_us = w->size_us;
+    if (offset != NULL && !bind_interval(s, offset, "the offset of a window", &shift)) return false;
+    w->offset_us = ((shift % w->size_us) + w->size_us) % w->size_us; /* +7 min of a 5 min window is +2 min */
+    if (w->size_us % w->step_us != 0) {
+        sql_fail(s->b->c, size->position, "for instance a size of 10 seconds and steps of 5",
+                 "the size of %s must be a multiple of its %s", window_name(kind),
+                 kind == WINDOW_HOP ? "slide" : "step");
+        return false;
+    }
+    if (w->size_us / w->step_us <= LIMIT_WINDOW_PANES_MAX) return true;
+    sql_fail(s->b->c, size->position, NULL, "a row of this %s would be in %lld windows, at most %d are possible",
+             window_name(kind), (long long)(w->size_us / w->step_us), LIMIT_WINDOW_PANES_MAX);
     return false;
 }
 
@@ -136,8 +168,8 @@ static int bind_time_column(struct scope *s, const struct ast *a)
 }
 
 /* WINDOW above `input`; the three columns get their roles. */
-static struct relation *add_window(struct binder *b, struct relation *input, int time_column, int64_t size,
-                                   int64_t offset, int position)
+static struct relation *add_window(struct binder *b, struct relation *input, int time_column,
+                                   const struct window_spec *w, int position)
 {
     static const struct {
         const char *name;
@@ -156,13 +188,11 @@ static struct relation *add_window(struct binder *b, struct relation *input, int
         p->columns[i].type.is_rowtime = false;
     }
     p->time_column = time_column;
-    p->size_us = size;
-    p->offset_us = ((offset % size) + size) % size; /* +7 min of a 5 min window is +2 min */
+    p->window = *w;
     r = relation_new(b, p, input->name);
     r->depth = input->depth;
     r->n_aggregates = input->n_aggregates;
-    r->window_size_us = p->size_us;
-    r->window_offset_us = p->offset_us;
+    r->window = *w;
     for (int i = 0; i < 3; i++) {
         struct sql_column *column = &p->columns[from->n_columns + i];
         column->name = bytes_str(added[i].name);
@@ -177,41 +207,45 @@ static struct relation *add_window(struct binder *b, struct relation *input, int
     return r;
 }
 
-static struct relation *bind_tumble(struct binder *b, const struct table_ast *t)
+static struct relation *bind_window(struct binder *b, const struct table_ast *t)
 {
+    const char *name = window_name(t->window);
     struct relation *input = bind_table(b, t->input);
-    struct scope s = {.b = b, .relation = input, .place = "the arguments of TUMBLE"};
-    int64_t size, offset = 0;
+    struct scope s = {.b = b, .relation = input, .place = arena_printf(b->c->arena, "the arguments of %s", name)};
+    struct window_spec w;
     int time_column;
 
     if (input == NULL) return NULL;
     time_column = bind_time_column(&s, t->time_column);
-    if (time_column < 0) return NULL;
-    if (!bind_window_size(&s, t->size, &size)) return NULL;
-    if (t->offset != NULL && !bind_interval(&s, t->offset, "the offset of a window", &offset)) return NULL;
+    if (time_column < 0 || !bind_window_spec(&s, t->window, t->step, t->size, t->offset, &w)) return NULL;
     for (int i = 0; i < input->plan->n_columns; i++) {
-        struct bytes name = input->plan->columns[i].name;
-        if (bytes_equal_str(name, "window_start") || bytes_equal_str(name, "window_end") ||
-            bytes_equal_str(name, "window_time"))
+        struct bytes column = input->plan->columns[i].name;
+        if (bytes_equal_str(column, "window_start") || bytes_equal_str(column, "window_end") ||
+            bytes_equal_str(column, "window_time"))
             return sql_fail(b->c, t->position, "rename it in the subquery with AS",
-                            "the input of TUMBLE already has a column '%s'", sql_shown(b->c, name));
+                            "the input of %s already has a column '%s'", name, sql_shown(b->c, column));
     }
-    return add_window(b, input, time_column, size, offset, t->position);
+    return add_window(b, input, time_column, &w, t->position);
 }
 
 struct relation *bind_group_window(struct binder *b, struct relation *input, const struct ast *call)
 {
-    struct scope s = {.b = b, .relation = input, .place = "the arguments of TUMBLE"};
+    enum window_kind kind = call_is_named(call, "HOP") ? WINDOW_HOP : WINDOW_TUMBLE;
+    const char *name = window_name(kind);
+    struct scope s = {.b = b, .relation = input, .place = arena_printf(b->c->arena, "the arguments of %s", name)};
+    const struct ast *step = kind == WINDOW_HOP && call->n_args == 3 ? call->args[1] : NULL;
+    int n_args = kind == WINDOW_HOP ? 3 : 2, time_column, n_visible = input->n_visible;
+    struct window_spec w;
     struct relation *r;
-    int64_t size;
-    int time_column, n_visible = input->n_visible;
 
-    if (call->n_args != 2)
-        return sql_fail(b->c, call->position, "GROUP BY TUMBLE(t, INTERVAL '10' SECOND)",
-                        "wrong number of arguments of TUMBLE: %d", call->n_args);
+    if (call->n_args != n_args)
+        return sql_fail(b->c, call->position,
+                        kind == WINDOW_HOP ? "GROUP BY HOP(t, INTERVAL '5' SECOND, INTERVAL '10' SECOND)"
+                                           : "GROUP BY TUMBLE(t, INTERVAL '10' SECOND)",
+                        "wrong number of arguments of %s: %d", name, call->n_args);
     time_column = bind_time_column(&s, call->args[0]);
-    if (time_column < 0 || !bind_window_size(&s, call->args[1], &size)) return NULL;
-    r = add_window(b, input, time_column, size, 0, call->position);
+    if (time_column < 0 || !bind_window_spec(&s, kind, step, call->args[n_args - 1], NULL, &w)) return NULL;
+    r = add_window(b, input, time_column, &w, call->position);
     if (r != NULL) r->n_visible = n_visible;
     return r;
 }
@@ -223,7 +257,7 @@ struct relation *bind_table(struct binder *b, const struct table_ast *t)
     switch (t->kind) {
     case TABLE_NAME: r = bind_stream(b, t); break;
     case TABLE_SUBQUERY: r = bind_select(b, t->query); break;
-    case TABLE_TUMBLE: r = bind_tumble(b, t); break;
+    case TABLE_WINDOW: r = bind_window(b, t); break;
     }
     if (r != NULL && !bytes_is_null(t->alias)) r->name = t->alias;
     return r;

@@ -208,8 +208,8 @@ static void test_plans__windowed_aggregate(void **state)
     assert_int_equal(p->window_start_key, 2);
     assert_int_equal(p->window_end_key, 1);
     assert_int_equal(p->window_time_key, -1);
-    assert_int_equal(p->window_size_us, 10000000);
-    assert_int_equal(p->window_offset_us, 3000000);
+    assert_int_equal(p->window.size_us, 10000000);
+    assert_int_equal(p->window.offset_us, 3000000);
     assert_int_equal(p->n_aggs, 5);
     assert_int_equal(p->aggs[0].op, AGG_COUNT_STAR);
     assert_null(p->aggs[0].arg);

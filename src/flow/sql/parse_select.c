@@ -101,95 +101,121 @@ static struct ast *parse_descriptor(struct parser *p)
     return parser_expect_punct(p, ')') ? a : NULL;
 }
 
+/* The window table functions: TUMBLE(data, time, size [, offset]), and with a step (HOP's slide) in front of the size. */
+static const struct window_function {
+    const char *name, *step, *example;
+    enum window_kind kind;
+} window_functions[] = {
+    {"TUMBLE", NULL, "TUMBLE(TABLE s, DESCRIPTOR(t), INTERVAL '10' SECOND)", WINDOW_TUMBLE},
+    {"HOP", "SLIDE", "HOP(TABLE s, DESCRIPTOR(t), INTERVAL '5' SECOND, INTERVAL '10' SECOND)", WINDOW_HOP},
+    {"CUMULATE", "STEP", "CUMULATE(TABLE s, DESCRIPTOR(t), INTERVAL '1' HOUR, INTERVAL '1' DAY)", WINDOW_CUMULATE},
+};
+
 /* TABLE s or ( SELECT ... ) */
-static struct table_ast *parse_tumble_input(struct parser *p)
+static struct table_ast *parse_window_input(struct parser *p, const struct window_function *f)
 {
     if (parser_is_punct(p, 0, '(')) return parse_subquery(p);
     if (!parser_accept_word(p, "TABLE"))
-        return sql_fail(p->c, parser_position(p), "for instance TUMBLE(TABLE s, DESCRIPTOR(t), INTERVAL '10' SECOND)",
+        return sql_fail(p->c, parser_position(p), arena_printf(p->c->arena, "for instance %s", f->example),
                         "expected TABLE, found %s", token_shown(p->c, parser_peek(p, 0)));
     return parse_plain_table(p);
 }
 
-/* NAME => value, in any order. */
-static bool parse_tumble_named(struct parser *p, struct table_ast *t)
+enum window_argument { WINDOW_DATA, WINDOW_TIMECOL, WINDOW_STEP, WINDOW_SIZE, WINDOW_OFFSET, WINDOW_ARGUMENTS };
+
+static bool parse_window_argument(struct parser *p, const struct window_function *f, struct table_ast *t, int which)
 {
-    static const char *const names[] = {"DATA", "TIMECOL", "SIZE", "OFFSET"};
+    switch (which) {
+    case WINDOW_DATA: t->input = parse_window_input(p, f); break;
+    case WINDOW_TIMECOL: t->time_column = parse_descriptor(p); break;
+    case WINDOW_STEP: t->step = parse_expr(p); break;
+    case WINDOW_SIZE: t->size = parse_expr(p); break;
+    case WINDOW_OFFSET: t->offset = parse_expr(p); break;
+    }
+    return !p->c->failed;
+}
+
+/* NAME => value, in any order. */
+static bool parse_window_named(struct parser *p, const struct window_function *f, struct table_ast *t)
+{
+    const char *names[WINDOW_ARGUMENTS] = {"DATA", "TIMECOL", f->step, "SIZE", "OFFSET"};
+    bool given[WINDOW_ARGUMENTS] = {false};
     do {
         const struct token *token = parser_peek(p, 0);
         struct bytes name = token_value(p->c, token);
-        size_t i = 0;
-        bool is_again;
+        int i = 0;
         if (token->kind != TOKEN_WORD && token->kind != TOKEN_QUOTED) {
             parser_expected(p, "an argument name");
             return false;
         }
-        while (i < ARRAY_LEN(names) && !text_equal_nocase(name, bytes_str(names[i])))
+        while (i < WINDOW_ARGUMENTS && (names[i] == NULL || !text_equal_nocase(name, bytes_str(names[i]))))
             i++;
-        if (i == ARRAY_LEN(names)) {
-            sql_fail(p->c, (int)token->position, "its arguments are DATA, TIMECOL, SIZE and OFFSET",
-                     "TUMBLE has no argument '%s'", sql_shown(p->c, name));
+        if (i == WINDOW_ARGUMENTS) {
+            const char *hint =
+                f->step == NULL
+                    ? "its arguments are DATA, TIMECOL, SIZE and OFFSET"
+                    : arena_printf(p->c->arena, "its arguments are DATA, TIMECOL, %s, SIZE and OFFSET", f->step);
+            sql_fail(p->c, (int)token->position, hint, "%s has no argument '%s'", f->name, sql_shown(p->c, name));
             return false;
         }
-        is_again = i == 0   ? t->input != NULL
-                   : i == 1 ? t->time_column != NULL
-                   : i == 2 ? t->size != NULL
-                            : t->offset != NULL;
-        if (is_again) {
+        if (given[i]) {
             sql_fail(p->c, (int)token->position, NULL, "argument %s is given twice", names[i]);
             return false;
         }
+        given[i] = true;
         p->at++;
         if (!parser_accept_punct(p, PUNCT2('=', '>'))) {
             parser_expected(p, "=>");
             return false;
         }
-        if (i == 0) t->input = parse_tumble_input(p);
-        if (i == 1) t->time_column = parse_descriptor(p);
-        if (i == 2) t->size = parse_expr(p);
-        if (i == 3) t->offset = parse_expr(p);
-        if (p->c->failed) return false;
+        if (!parse_window_argument(p, f, t, i)) return false;
     } while (parser_accept_punct(p, ','));
-    if (t->input != NULL && t->time_column != NULL && t->size != NULL) return true;
-    sql_fail(p->c, t->position, "it needs DATA, TIMECOL and SIZE", "an argument of TUMBLE is missing");
+    if (t->input != NULL && t->time_column != NULL && t->size != NULL && (f->step == NULL || t->step != NULL))
+        return true;
+    sql_fail(p->c, t->position,
+             f->step == NULL ? "it needs DATA, TIMECOL and SIZE"
+                             : arena_printf(p->c->arena, "it needs DATA, TIMECOL, %s and SIZE", f->step),
+             "an argument of %s is missing", f->name);
     return false;
 }
 
-static bool parse_tumble_positional(struct parser *p, struct table_ast *t)
+static bool parse_window_positional(struct parser *p, const struct window_function *f, struct table_ast *t)
 {
-    t->input = parse_tumble_input(p);
-    if (t->input == NULL || !parser_expect_punct(p, ',')) return false;
-    t->time_column = parse_descriptor(p);
-    if (t->time_column == NULL || !parser_expect_punct(p, ',')) return false;
-    t->size = parse_expr(p);
-    if (t->size == NULL) return false;
-    if (parser_accept_punct(p, ',')) {
-        t->offset = parse_expr(p);
-        if (t->offset == NULL) return false;
+    for (int i = WINDOW_DATA; i <= WINDOW_SIZE; i++) {
+        if (i == WINDOW_STEP && f->step == NULL) continue;
+        if (i > WINDOW_DATA && !parser_expect_punct(p, ',')) return false;
+        if (!parse_window_argument(p, f, t, i)) return false;
     }
-    return true;
+    return !parser_accept_punct(p, ',') || parse_window_argument(p, f, t, WINDOW_OFFSET);
 }
 
 /* name( in FROM */
 static struct table_ast *parse_table_function(struct parser *p)
 {
-    static const char *const later[] = {"HOP", "SESSION", "CUMULATE", "UNNEST", "LATERAL", "SNAPSHOT", "VALUES"};
-    struct table_ast *t = new_table(p, TABLE_TUMBLE, parser_position(p));
-    bool ok;
+    static const char *const later[] = {"SESSION", "UNNEST", "LATERAL", "SNAPSHOT", "VALUES"};
+    struct table_ast *t = new_table(p, TABLE_WINDOW, parser_position(p));
+    const struct window_function *f = NULL;
 
     for (size_t i = 0; i < ARRAY_LEN(later); i++) {
         if (parser_is_word(p, 0, later[i]))
-            return sql_not_yet(p->c, t->position, later[i], i < 3 ? "TUMBLE is the window of this version" : NULL);
+            return sql_not_yet(p->c, t->position, later[i],
+                               i < 1 ? "the windows of this version are TUMBLE, HOP and CUMULATE" : NULL);
     }
-    if (!parser_accept_word(p, "TUMBLE"))
-        return sql_fail(p->c, t->position, "table functions: TUMBLE", "unknown table function %s",
+    for (size_t i = 0; i < ARRAY_LEN(window_functions) && f == NULL; i++)
+        if (parser_accept_word(p, window_functions[i].name)) f = &window_functions[i];
+    if (f == NULL)
+        return sql_fail(p->c, t->position, "table functions: TUMBLE, HOP, CUMULATE", "unknown table function %s",
                         token_shown(p->c, parser_peek(p, 0)));
+    t->window = f->kind;
     if (!parser_expect_punct(p, '(')) return NULL;
-    ok = parser_is_punct(p, 1, PUNCT2('=', '>')) ? parse_tumble_named(p, t) : parse_tumble_positional(p, t);
+    bool ok = parser_is_punct(p, 1, PUNCT2('=', '>')) ? parse_window_named(p, f, t) : parse_window_positional(p, f, t);
     if (!ok) return NULL;
     if (parser_is_punct(p, 0, ','))
-        return sql_fail(p->c, parser_position(p), "TUMBLE(TABLE s, DESCRIPTOR(t), size [, offset])",
-                        "too many arguments of TUMBLE");
+        return sql_fail(p->c, parser_position(p),
+                        f->step == NULL ? "TUMBLE(TABLE s, DESCRIPTOR(t), size [, offset])"
+                                        : arena_printf(p->c->arena, "%s(TABLE s, DESCRIPTOR(t), %s, size [, offset])",
+                                                       f->name, f->kind == WINDOW_HOP ? "slide" : "step"),
+                        "too many arguments of %s", f->name);
     return parser_expect_punct(p, ')') ? t : NULL;
 }
 

@@ -234,13 +234,17 @@ static void render_node(struct buf *out, const struct plan *p)
         break;
     case PLAN_PROJECT: render_project(out, p); break;
     case PLAN_WINDOW:
-        buf_put_str(out, "window TUMBLE on ");
+        buf_printf(out, "window %s on ", window_name(p->window.kind));
         put_name(out, p->input->columns[p->time_column].name);
+        if (p->window.kind != WINDOW_TUMBLE) {
+            buf_put_str(out, p->window.kind == WINDOW_HOP ? ", slide " : ", step ");
+            put_interval(out, p->window.step_us);
+        }
         buf_put_str(out, ", size ");
-        put_interval(out, p->size_us);
-        if (p->offset_us != 0) {
+        put_interval(out, p->window.size_us);
+        if (p->window.offset_us != 0) {
             buf_put_str(out, ", offset ");
-            put_interval(out, p->offset_us);
+            put_interval(out, p->window.offset_us);
         }
         break;
     case PLAN_AGGREGATE: render_aggregate(out, p); break;
