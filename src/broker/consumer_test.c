@@ -297,13 +297,12 @@ static void test_consumer__epochs_fence(void **state)
 
 static void test_consumer__group_is_full(void **state)
 {
+    char id[16]; /* of the last one is used below */
     struct member m = {.topics = {"none"}}, last = {.id = "last", .topics = {"none"}};
     struct world w;
 
     start(&w, 5);
-    w.b = w.b;
     for (int i = 0; i < LIMIT_GROUP_MEMBERS_MAX; i++) {
-        char id[16];
         (void)snprintf(id, sizeof(id), "m%d", i);
         m.id = id;
         m.epoch = 0;
