@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
+
 #include "agent.h"
 
 #define WALL_MS 1700000000000ll
@@ -103,7 +105,8 @@ static void broker_die(struct world *w, bool is_power)
         w->broker = NULL; /* agents sleep */
         if (w->door != NULL) door_take_down(w);
         broker_abandon(b);
-        sim_run_ms(w->sim, 1 + 2 * (uint64_t)w->plan.sync_us_max / 1000); /* a sync that is under way frees itself */
+        /* Syncs that are under way end one after the other, and the last one frees what they share. */
+        sim_run_ms(w->sim, 1 + 2 * (LIMIT_JOBS_BESIDE + 2) * (uint64_t)w->plan.sync_us_max / 1000);
     }
     if (is_power) {
         sim_disk_power_cycle(w->sim);
